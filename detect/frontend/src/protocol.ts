@@ -6,6 +6,23 @@
  * `{ ok: false, error }`, which callers count and drop.
  */
 
+import {
+  asArray,
+  asInteger,
+  asNumber,
+  asNumberOrNull,
+  asObject,
+  asPositive,
+  asString,
+  asStrings,
+  attempt,
+  type Fields,
+  fail,
+  type Parsed,
+} from "./checks.ts";
+
+export type { Parsed } from "./checks.ts";
+
 export const PROTOCOL_VERSION = 1;
 
 /** Width and height in pixels. */
@@ -24,10 +41,6 @@ export interface Box {
   /** Number of the track, below 0 where there is none. */
   readonly trackId: number;
 }
-
-export type Parsed<T> =
-  | { readonly ok: true; readonly value: T }
-  | { readonly ok: false; readonly error: string };
 
 /** What the server tells a phone it has let in. */
 export interface Welcome {
@@ -115,71 +128,7 @@ export interface Picture {
   readonly jpeg: Uint8Array<ArrayBuffer>;
 }
 
-// ── checks ──────────────────────────────────────────────────────────────────────────────────────
-
-/** Leaves a parser; never leaves this module. */
-class Mismatch extends Error {}
-
-type Fields = Readonly<Record<string, unknown>>;
-
-function attempt<T>(read: () => T): Parsed<T> {
-  try {
-    return { ok: true, value: read() };
-  } catch (error) {
-    if (error instanceof Mismatch || error instanceof SyntaxError) {
-      return { ok: false, error: error.message };
-    }
-    throw error;
-  }
-}
-
-function fail(name: string, expected: string, value: unknown): never {
-  throw new Mismatch(`${name}: expected ${expected}, got ${describe(value)}`);
-}
-
-function describe(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
-  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
-}
-
-function asObject(name: string, value: unknown): Fields {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    return fail(name, "an object", value);
-  }
-  return value as Fields;
-}
-
-function asArray(name: string, value: unknown): readonly unknown[] {
-  return Array.isArray(value) ? value : fail(name, "an array", value);
-}
-
-function asString(name: string, value: unknown): string {
-  return typeof value === "string" ? value : fail(name, "a string", value);
-}
-
-function asNumber(name: string, value: unknown): number {
-  return typeof value === "number" && Number.isFinite(value)
-    ? value
-    : fail(name, "a number", value);
-}
-
-function asInteger(name: string, value: unknown): number {
-  const number = asNumber(name, value);
-  return Number.isInteger(number) ? number : fail(name, "a whole number", value);
-}
-
-function asPositive(name: string, value: unknown): number {
-  const number = asNumber(name, value);
-  return number > 0 ? number : fail(name, "a number above 0", value);
-}
-
-function asNumberOrNull(name: string, value: unknown): number | null {
-  return value === null || value === undefined ? null : asNumber(name, value);
-}
-
-function asStrings(name: string, value: unknown): string[] {
-  return asArray(name, value).map((item, i) => asString(`${name}[${i}]`, item));
-}
+// ── values ──────────────────────────────────────────────────────────────────────────────────────
 
 function asRtp(name: string, value: unknown): number {
   const number = asInteger(name, value);
