@@ -1,0 +1,1 @@
+"""The media server: listeners, pairing, signalling, viewers, control routes, telemetry."""
