@@ -61,7 +61,7 @@ class MachineProbe:
 
 @dataclass(frozen=True, slots=True)
 class ModeChoice:
-    """The mode that runs, the score behind it and the reasons in words, one per line of the score."""
+    """The mode that runs, the score behind it, and the reasons in words."""
 
     chosen: Mode
     score: int
