@@ -1,0 +1,2 @@
+/** Files that esbuild takes in, as TypeScript sees them. */
+declare module "*.css";
