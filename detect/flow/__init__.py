@@ -1,0 +1,1 @@
+"""From decoded frames to results: who is served next, and what happens to the others."""
