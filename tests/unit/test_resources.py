@@ -49,7 +49,7 @@ def test_the_installed_copy_comes_first(package: Path) -> None:
 @pytest.mark.parametrize("find", [resources.notebooks_dir, resources.registry_path])
 def test_missing_files_name_both_places(package: Path, find: object) -> None:
     assert callable(find)
-    with pytest.raises(ConfigError, match="looked for .*site") as caught:
+    with pytest.raises(ConfigError, match=r"looked for .*site") as caught:
         find()
     assert str(package.parent) in str(caught.value)
 
