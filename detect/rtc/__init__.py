@@ -1,0 +1,1 @@
+"""A phone's connection: WebRTC session, receive path, clocks."""
