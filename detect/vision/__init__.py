@@ -1,0 +1,1 @@
+"""From a picture to boxes; ``pipeline`` joins preprocess, engine and postprocess."""
