@@ -162,7 +162,8 @@ function drawLabel(ctx: OverlayContext, text: string, style: LabelStyle): void {
   ctx.fillStyle = colour;
   ctx.fillRect(label.x, label.y, label.width, label.height);
   ctx.fillStyle = ink;
-  ctx.fillText(text, label.x + padding, label.y + label.height / 2);
+  // The middle of the letter box lies above the middle of the letters most labels are made of.
+  ctx.fillText(text, label.x + padding, label.y + label.height / 2 + size * 0.06);
 }
 
 function drawStaleMark(ctx: OverlayContext, canvasWh: SizeWh): void {

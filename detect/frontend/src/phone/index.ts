@@ -250,7 +250,9 @@ class PhonePage {
   async #measureSignal(): Promise<void> {
     const stats = await this.#link?.stats().catch(() => null);
     if (stats) this.#dispatch({ type: "signal", signal: signalOf(stats) });
-    if (!this.#results || this.#rate.perSecond(nowMs()) === null) this.#showFigures(nowMs());
+    if (this.#rate.perSecond(nowMs()) !== null) return;
+    this.#results = null; // nothing came lately: an old figure would look like a new one
+    this.#showFigures(nowMs());
   }
 }
 

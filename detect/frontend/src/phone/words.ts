@@ -26,7 +26,8 @@ export function platformOf(userAgent: string, maxTouchPoints: number): Platform 
   return /Android/.test(userAgent) ? "android" : "other";
 }
 
-const SCAN_AGAIN = "On the dashboard, choose “New code” and scan it with this phone.";
+const SCAN_AGAIN = "On the dashboard, show a new code and scan it with this phone.";
+const AFTER_COLON = SCAN_AGAIN.charAt(0).toLowerCase() + SCAN_AGAIN.slice(1);
 
 const ALLOW_STEPS: Readonly<Record<Platform, readonly string[]>> = {
   ios: [
@@ -146,7 +147,7 @@ const REFUSALS: Readonly<Record<string, Words>> = {
   revoked: {
     title: "This phone was removed",
     text: "Someone at the dashboard removed this phone.",
-    steps: [`To join again: ${SCAN_AGAIN.charAt(0).toLowerCase()}${SCAN_AGAIN.slice(1)}`],
+    steps: [`To join again: ${AFTER_COLON}`],
     action: "none",
   },
   full: {
@@ -282,6 +283,6 @@ export const ASKING_WORDS: Words = {
 export const STOPPED_WORDS: Words = {
   title: "Stopped",
   text: "The camera is off and the dashboard has forgotten this phone.",
-  steps: [`To send again: ${SCAN_AGAIN.charAt(0).toLowerCase()}${SCAN_AGAIN.slice(1)}`],
+  steps: [`To send again: ${AFTER_COLON}`],
   action: "none",
 };
