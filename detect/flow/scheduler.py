@@ -194,8 +194,9 @@ class Scheduler:
     def set_pipeline(self, pipeline: FramePipeline | None) -> None:
         """Use another pipeline from the next frame on; the old one is closed in the worker.
 
-        With None, frames pass through with no boxes and no model name. After :meth:`close` the
-        pipeline is closed at once.
+        The scheduler owns it from here on: do not run it, close it, or give it again after another.
+        With None, frames pass through with no boxes and no model name. Before :meth:`start` and
+        after :meth:`close` there is no worker, and what is to be closed is closed at once.
         """
         with self._changed:
             if pipeline is self._pipeline:
