@@ -180,6 +180,12 @@ def model_folders() -> list[Path]:
     return [*(Path(folder).expanduser() for folder in named if folder), cache_dir() / "models"]
 
 
+def find_file(entry: ModelEntry) -> Path | None:
+    """Find the first file that has the name of ``entry``, whatever is in it."""
+    paths = (folder / entry.file for folder in model_folders())
+    return next((path for path in paths if path.is_file()), None)
+
+
 def local_file(entry: ModelEntry) -> Path | None:
     """Find a file that has the name and size of ``entry``; it is not read, so not yet verified."""
     for folder in model_folders():

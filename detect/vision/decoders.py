@@ -181,7 +181,7 @@ def _decode_nanodet_level(
     at = np.flatnonzero(scores.max(axis=1) > context.score_threshold)
     best = _best_class(scores[at].astype(np.float32, copy=False), context.score_threshold)
     at = at[best.rows]
-    bins = distances[at].astype(np.float32, copy=False).reshape(len(at), 4, -1)
+    bins = distances[at].astype(np.float32, copy=False).reshape(len(at), 4, distances.shape[1] // 4)
     weights = np.exp(bins - bins.max(axis=2, keepdims=True))
     steps = np.arange(bins.shape[2], dtype=np.float32)
     mean = (weights @ steps) / weights.sum(axis=2) * np.float32(stride)  # (N, 4): l, t, r, b
