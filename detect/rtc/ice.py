@@ -19,8 +19,8 @@ OfferErrorCode: TypeAlias = Literal["sdp_invalid", "no_video", "failed"]
 MAX_CANDIDATES: Final = 32
 """Candidates taken from an offer; a phone with every network on has about ten."""
 START_BITRATE_KBPS: Final = 1500
-"""What 640x480 at 30 frames/s needs. By the receiver's estimates alone Chromium starts at 300 kbit/s
-and takes 24 s to reach 1 Mbit/s; told this, it sends 1.4 Mbit/s after 5 s (docs/decisions/0002)."""
+"""What 640x480 at 30 frames/s needs. By the receiver alone, Chromium is led from 300 kbit/s on
+and reaches 1 Mbit/s after 24 s; told this, it sends 1.4 Mbit/s after 5 s (decision 0002)."""
 
 CODECS: Final = ("VP8", "H264")
 """In order of preference. VP8 decodes without delay whatever the phone's encoder is."""
