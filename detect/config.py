@@ -100,6 +100,8 @@ class ServerConfig:
         Initial model and thresholds.
     family : str or None
         Decoder family of a model file that does not tell its own.
+    allow_download : bool
+        Whether a model that is not here may be downloaded.
     engine_threads : int
         Threads of one inference.
     engine_delay_ms : float
@@ -122,6 +124,7 @@ class ServerConfig:
     key: Path | None = None
     detection: DetectionSettings = field(default_factory=DetectionSettings)
     family: str | None = None
+    allow_download: bool = True
     engine_threads: int = 1
     engine_delay_ms: float = 0.0
     ice_servers: tuple[IceServer, ...] = ()

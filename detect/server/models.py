@@ -70,6 +70,13 @@ class ModelHost:
         Takes a ready, warm pipeline into use (and closes the old one).
     on_change : callable
         Called on the loop after every change of :attr:`status`.
+
+    Attributes
+    ----------
+    status : ModelStatus
+        What runs, and what is being done.
+    requested : str
+        Model that was asked for last; the one in use again when that failed.
     """
 
     def __init__(
@@ -83,15 +90,16 @@ class ModelHost:
         self._install = install
         self._on_change = on_change
         self._loop = asyncio.get_running_loop()
-        self._wanted: str | None = None
+        self._waiting: str | None = None
+        self._in_use = ""
         self._thread: threading.Thread | None = None
         self._is_closed = False
+        self.requested = ""
         self.status = ModelStatus()
 
     def request(self, model: str) -> None:
         """Load ``model`` and take it into use; a later request replaces one that waits."""
-        self._wanted = model
-        self._set(replace(self.status, state=ModelState.LOADING, message=f"loading {model}"))
+        self.requested = self._waiting = model
         if self._thread is None:
             self._start_next()
 
@@ -102,9 +110,10 @@ class ModelHost:
             self._thread.join(timeout_s)
 
     def _start_next(self) -> None:
-        model, self._wanted = self._wanted, None
+        model, self._waiting = self._waiting, None
         if model is None or self._is_closed:
             return
+        self._set(replace(self.status, state=ModelState.LOADING, message=f"loading {model}"))
         self._thread = threading.Thread(
             target=self._run, args=(model,), name="detect-model-load", daemon=True
         )
@@ -124,7 +133,7 @@ class ModelHost:
         except Exception as error:  # a runtime's own exception must not end the server
             logger.exception("loading %s failed", model)
             failure = f"loading {model} failed: {error!r}"
-        self._call_loop(self._finish, None if failure else pipeline, failure)
+        self._call_loop(self._finish, model, None if failure else pipeline, failure)
 
     def _on_progress(self, done_bytes: int, total_bytes: int) -> None:
         if self._is_closed:
@@ -145,7 +154,7 @@ class ModelHost:
         except RuntimeError:  # closed between the check and the call
             logger.debug("the loop is gone; loading ends")
 
-    def _finish(self, pipeline: Pipeline | None, failure: str) -> None:
+    def _finish(self, model: str, pipeline: Pipeline | None, failure: str) -> None:
         """On the loop: the load has ended."""
         self._thread = None
         if self._is_closed:
@@ -153,8 +162,11 @@ class ModelHost:
                 pipeline.close()
             return
         if pipeline is not None:
+            self._in_use = model
             self._take(pipeline)
         else:
+            if self._waiting is None and self._in_use:
+                self.requested = self._in_use
             self._set(self._failed(failure))
         self._start_next()
 
