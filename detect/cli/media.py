@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     from detect.types import Detections
     from detect.vision.media import VideoPicture, VideoWriter
     from detect.vision.pipeline import Pipeline
-    from detect.vision.tracking import Tracker
 
 _DEFAULTS = DetectionSettings()
+_LOST_FRAMES = 3
 _PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 _Model = Annotated[str, typer.Option("--model", "-m", help="Name in the zoo, or an ONNX file.")]
@@ -82,23 +83,20 @@ def video(
     """Find and track objects in a video; show a summary or --json lines, --save an MP4."""
     from detect.cli.progress import frame_progress
     from detect.vision.media import open_video
-    from detect.vision.tracking import Tracker
 
     if save is not None and save.suffix.lower() != ".mp4":
         raise typer.BadParameter(f"expected a name ending in .mp4, got {save}", param_hint="--save")
     pipeline = _load(model, family, threads)
-    job = _VideoJob(pipeline, Tracker(), score_threshold, iou_threshold, as_json)
-    try:
-        with (
-            open_video(file) as (info, pictures),
-            frame_progress(file.name, info.n_frames) as on_progress,
-        ):
-            for item in pictures:
-                if item.index % every == 0:
-                    job.look(item, save, info.frame_rate / every)
-                on_progress(item.index + 1)
-    finally:
-        job.close()
+    with (
+        closing(pipeline),
+        open_video(file) as (info, pictures),
+        frame_progress(file.name, info.n_frames) as on_progress,
+        closing(_VideoJob(pipeline, info.frame_rate / every, save, as_json)) as job,
+    ):
+        for item in pictures:
+            if item.index % every == 0:
+                job.look(item, score_threshold, iou_threshold)
+            on_progress(item.index + 1)
     if not as_json:
         job.show_summary(file)
 
@@ -107,33 +105,35 @@ class _VideoJob:
     """What is carried from frame to frame of one video."""
 
     def __init__(
-        self,
-        pipeline: Pipeline,
-        tracker: Tracker,
-        score_threshold: float,
-        iou_threshold: float,
-        as_json: bool,
+        self, pipeline: Pipeline, frame_rate: Fraction, save: Path | None, as_json: bool
     ) -> None:
+        from detect.vision.tracking import Tracker, TrackerSettings
+
         self._pipeline = pipeline
-        self._tracker = tracker
-        self._thresholds = {"score_threshold": score_threshold, "iou_threshold": iou_threshold}
+        self._frame_rate = frame_rate
+        self._save = save
         self._as_json = as_json
+        # Looked at every few seconds only, an object must still keep its number.
+        lost_s = max(TrackerSettings().max_lost_s, float(_LOST_FRAMES / frame_rate))
+        self._tracker = Tracker(TrackerSettings(max_lost_s=lost_s))
         self._writer: VideoWriter | None = None
         self._n_frames = 0
         self._n_boxes: Counter[str] = Counter()
         self._most_at_once: Counter[str] = Counter()
         self._tracks: dict[str, set[int]] = {}
 
-    def look(self, item: VideoPicture, save: Path | None, frame_rate: Fraction) -> None:
+    def look(self, item: VideoPicture, score_threshold: float, iou_threshold: float) -> None:
         names = self._pipeline.spec.class_names
-        found = self._pipeline(item.picture, **self._thresholds).detections
+        found = self._pipeline(
+            item.picture, score_threshold=score_threshold, iou_threshold=iou_threshold
+        ).detections
         found = self._tracker.update(found, round(item.time_s * 1e9))
         self._count(found, names)
         if self._as_json:
             rows = _rows(found, names)
             _echo_json(frame=item.index, time_s=round(item.time_s, 4), detections=rows)
-        if save is not None:
-            self._write(item, found, save, frame_rate)
+        if self._save is not None:
+            self._write(item, found, self._save)
 
     def _count(self, found: Detections, names: tuple[str, ...]) -> None:
         self._n_frames += 1
@@ -144,22 +144,19 @@ class _VideoJob:
         for label, track_id in zip(labels, found.track_id.tolist(), strict=True):
             self._tracks.setdefault(label, set()).add(track_id)
 
-    def _write(
-        self, item: VideoPicture, found: Detections, save: Path, frame_rate: Fraction
-    ) -> None:
+    def _write(self, item: VideoPicture, found: Detections, save: Path) -> None:
         from detect.vision.annotate import draw_detections
         from detect.vision.media import VideoWriter
         from detect.vision.preprocess import to_rgb
 
         rgb = to_rgb(item.picture)
         if self._writer is None:
-            self._writer = VideoWriter(save, (rgb.shape[1], rgb.shape[0]), frame_rate)
+            self._writer = VideoWriter(save, (rgb.shape[1], rgb.shape[0]), self._frame_rate)
         self._writer.write(draw_detections(rgb, found, self._pipeline.spec.class_names))
 
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
-        self._pipeline.close()
 
     def show_summary(self, file: Path) -> None:
         from rich.console import Console

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -56,15 +56,16 @@ def _show_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="Models", caption="AP50-95: on the tests' photographs / as published")
-    for heading in ("name", "family", "input", "AP50-95", "MB", "licence", "here"):
-        table.add_column(heading, justify="right" if heading in ("AP50-95", "MB") else "left")
+    table = Table(title="Models", caption="AP: AP50-95 on the tests' photographs; *: the default")
+    for heading in ("name", "family", "input", "AP", "MB", "licence", "here"):
+        justify: Literal["left", "right"] = "right" if heading in ("AP", "MB") else "left"
+        table.add_column(heading, justify=justify, no_wrap=heading == "name")
     for row in rows:
         table.add_row(
-            row["name"] + (" (default)" if row["is_default"] else ""),
+            row["name"] + ("*" if row["is_default"] else ""),
             row["family"],
             "x".join(map(str, row["input_wh"])),
-            f"{_figure(row['measured_ap50_95'])} / {_figure(row['published_ap50_95'])}",
+            _figure(row["measured_ap50_95"]),
             f"{row['size_bytes'] / 1e6:.1f}",
             row["licence"] + (" (opt-in)" if row["opt_in"] else ""),
             _whereabouts(row),
@@ -79,7 +80,7 @@ def _figure(value: float | None) -> str:
 def _whereabouts(row: dict[str, Any]) -> str:
     if row["is_available"]:
         return "[green]yes[/]"
-    return "detect models pull" if row["can_download"] else "bring the file"
+    return "can be pulled" if row["can_download"] else "bring the file"
 
 
 @models_app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -112,26 +112,26 @@ def open_video(path: Path) -> Iterator[tuple[VideoInfo, Iterator[VideoPicture]]]
                 raise MediaError(f"{path}: expected a video, got a file without one.")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            yield _info(stream), _pictures(path, stream)
+            info = _info(stream)
+            yield info, _pictures(container.decode(stream), info.frame_rate)
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError(f"{path}: cannot be read as a video: {error.strerror}.") from error
 
 
 def _info(stream: VideoStream) -> VideoInfo:
     rate = stream.average_rate or stream.guessed_rate or Fraction(30)
-    from_duration = int((stream.duration or 0) * stream.time_base * rate)
+    duration_s = (stream.duration or 0) * (stream.time_base or 0)
+    from_duration = int(duration_s * rate)
     return VideoInfo(rate, stream.frames or from_duration or None)
 
 
-def _pictures(path: Path, stream: VideoStream) -> Iterator[VideoPicture]:
-    container = stream.container
-    if not isinstance(container, av.container.InputContainer):
-        raise TypeError("the stream of an open file expected")
+def _pictures(frames: Iterable[av.VideoFrame], frame_rate: Fraction) -> Iterator[VideoPicture]:
     start_s: float | None = None
-    for index, frame in enumerate(container.decode(stream)):
-        time_s = frame.time if frame.time is not None else index / _info(stream).frame_rate
-        start_s = time_s if start_s is None else start_s
-        yield VideoPicture(index, float(time_s - start_s), _upright(frame))
+    for index, frame in enumerate(frames):
+        time_s = float(index / frame_rate) if frame.pts is None else frame.time
+        if start_s is None:
+            start_s = time_s
+        yield VideoPicture(index, time_s - start_s, _upright(frame))
 
 
 def _upright(frame: av.VideoFrame) -> Picture:
