@@ -191,13 +191,12 @@ export type Credential =
   | { readonly kind: "resume"; readonly token: string }
   | { readonly kind: "local"; readonly name: string };
 
-/** @param deviceName a word for the device, shown on the dashboard */
+/** @param deviceName a word for the device, shown on the dashboard; a local source has its own */
 export function authPayload(credential: Credential, deviceName: string): Record<string, unknown> {
-  const secret =
-    credential.kind === "local"
-      ? { local: credential.name }
-      : { [credential.kind]: credential.token };
-  return { protocol: PROTOCOL_VERSION, ...secret, name: deviceName };
+  const base = { protocol: PROTOCOL_VERSION };
+  return credential.kind === "local"
+    ? { ...base, local: credential.name }
+    : { ...base, [credential.kind]: credential.token, name: deviceName };
 }
 
 export function parseWelcome(payload: unknown): Parsed<Welcome> {
