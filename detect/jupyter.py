@@ -89,10 +89,14 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 
 
 def _load_jupyter_server_extension(app: ServerApp) -> None:
-    """Start looking for left kernels; the server's loop ends it."""
+    """Start looking for left kernels; it ends with the server's loop.
+
+    Configuration ``KernelReaper``: ``grace_s`` and ``check_every_s``.
+    """
     from tornado.ioloop import PeriodicCallback
 
-    reaper = KernelReaper()
+    settings = app.config.get("KernelReaper", {})
+    reaper = KernelReaper(grace_s=settings.get("grace_s", GRACE_S))
 
     async def look() -> None:
         try:
@@ -100,6 +104,6 @@ def _load_jupyter_server_extension(app: ServerApp) -> None:
         except Exception:  # the next look may succeed; the server must not suffer
             app.log.exception("Could not look for left kernels")
 
-    callback = PeriodicCallback(look, CHECK_EVERY_S * 1000)
+    callback = PeriodicCallback(look, settings.get("check_every_s", CHECK_EVERY_S) * 1000)
     app.web_app.settings["detect_kernel_reaper"] = callback  # keeps it alive
     callback.start()

@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,13 +203,3 @@ def _generated_picture(number: int) -> NDArray[np.uint8]:
     disc = np.hypot(x - centre_xy[0], y - centre_xy[1]) < 60
     ramp = (x * 160 // width).astype(np.uint8)
     return np.ascontiguousarray(np.stack([np.where(disc, 240, ramp)] * 3, axis=-1), dtype=np.uint8)
-
-
-def wait_until(condition: Callable[[], bool], *, what: str, timeout_s: float = 20) -> None:
-    """Poll ``condition``, a look at another process, until it holds; fail after ``timeout_s``."""
-    deadline_s = time.monotonic() + timeout_s
-    pause = threading.Event()
-    while not condition():
-        if time.monotonic() > deadline_s:
-            pytest.fail(f"waited {timeout_s:.0f} s for {what}")
-        pause.wait(0.05)
