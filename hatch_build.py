@@ -73,7 +73,8 @@ def package_data(root: Path) -> dict[str, str]:
     files = [root / "models" / "registry.toml", *notebooks]
     if not notebooks or not files[0].is_file():
         raise FileNotFoundError(
-            f"expected models/registry.toml and notebooks/*.ipynb in {root}: the source is not whole"
+            f"expected models/registry.toml and notebooks/*.ipynb in {root}; the source is not "
+            "whole: get it again"
         )
     return {str(path): f"detect/{path.relative_to(root).as_posix()}" for path in files}
 
