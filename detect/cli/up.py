@@ -20,11 +20,19 @@ def up(
     model: Annotated[
         str, typer.Option(help="Name (see `detect models list`) or ONNX file.")
     ] = DEFAULT_MODEL,
+    family: Annotated[
+        str | None, typer.Option(help="Decoder of an ONNX file that does not tell its own.")
+    ] = None,
     score_threshold: Annotated[
         float | None, typer.Option(help="Hide boxes below this score.", min=0.01, max=1)
     ] = None,
     threads: Annotated[
         int | None, typer.Option(help="Threads of one inference.", min=1, max=256)
+    ] = None,
+    max_phones: Annotated[int | None, typer.Option(help="Phones at once.", min=1, max=1000)] = None,
+    ice_server: Annotated[
+        list[str] | None,
+        typer.Option(help="stun:host:port or turn:user:password@host…; none is needed on a LAN."),
     ] = None,
     lan_port: Annotated[
         int, typer.Option(help="Port for phones; the next free one if taken.", min=0, max=65535)
@@ -52,6 +60,10 @@ def up(
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the dashboard.")
     ] = True,
+    engine_delay_ms: Annotated[
+        float | None,
+        typer.Option(help="Make every inference slower (benchmarks).", min=0, max=10_000),
+    ] = None,
     as_json: Annotated[
         bool,
         typer.Option(
@@ -72,7 +84,11 @@ def up(
     start_everything(
         UpOptions(
             model=model,
+            family=family,
             score_threshold=score_threshold,
+            max_phones=max_phones,
+            engine_delay_ms=engine_delay_ms,
+            ice_servers=tuple(ice_server or ()),
             threads=threads,
             lan_port=lan_port,
             local_port=local_port,

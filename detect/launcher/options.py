@@ -24,8 +24,10 @@ class UpOptions:
 
     Attributes
     ----------
-    model, score_threshold, threads : str, float or None, int or None
+    model, family, score_threshold, threads, max_phones, engine_delay_ms
         For ``detect serve``; None leaves its default.
+    ice_servers : tuple of str
+        For ``detect serve``, each as ``--ice-server`` takes it.
     lan_port, local_port, jupyter_port : int
         Wanted ports; a taken one is replaced by the next free one, 0 takes any.
     public_url, cert, key : str or None, Path or None, Path or None
@@ -44,8 +46,12 @@ class UpOptions:
     """
 
     model: str = DEFAULT_MODEL
+    family: str | None = None
     score_threshold: float | None = None
     threads: int | None = None
+    max_phones: int | None = None
+    engine_delay_ms: float | None = None
+    ice_servers: tuple[str, ...] = ()
     lan_port: int = DEFAULT_LAN_PORT
     local_port: int = DEFAULT_LOCAL_PORT
     jupyter_port: int = DEFAULT_JUPYTER_PORT
@@ -59,13 +65,19 @@ class UpOptions:
     serve_command: tuple[str, ...] = field(default_factory=_detect_serve)
 
     def serve_arguments(self, *, lan_port: int, local_port: int) -> list[str]:
-        """Command line of the media server on these ports. It holds no secret."""
+        """Command line of the media server on these ports.
+
+        It holds no secret of ours; TURN credentials stand on it as they stood on ours.
+        """
         arguments = [*self.serve_command, "--json", "--exit-with-stdin", "--model", self.model]
         optional: dict[str, object | None] = {
             "--lan-port": lan_port,
             "--local-port": local_port,
+            "--family": self.family,
             "--score-threshold": self.score_threshold,
             "--threads": self.threads,
+            "--max-phones": self.max_phones,
+            "--engine-delay-ms": self.engine_delay_ms,
             "--public-url": self.public_url,
             "--cert": self.cert,
             "--key": self.key,
@@ -73,4 +85,6 @@ class UpOptions:
         for name, value in optional.items():
             if value is not None:
                 arguments += [name, str(value)]
+        for server in self.ice_servers:
+            arguments += ["--ice-server", server]
         return [*arguments, "--offline"] if self.offline else arguments

@@ -69,6 +69,10 @@ class TestServeArguments:
     def test_everything(self) -> None:
         options = UpOptions(
             model="m.onnx",
+            family="yolox",
+            max_phones=3,
+            engine_delay_ms=60.0,
+            ice_servers=("stun:a:1", "stun:b:2"),
             score_threshold=0.4,
             threads=2,
             public_url="https://x",
@@ -77,8 +81,11 @@ class TestServeArguments:
             offline=True,
         )
         text = " ".join(options.serve_arguments(lan_port=1, local_port=2))
-        assert "--score-threshold 0.4 --threads 2 --public-url https://x --cert c --key k" in text
-        assert text.endswith("--offline")
+        assert "--score-threshold 0.4 --threads 2" in text
+        assert "--public-url https://x --cert c --key k" in text
+        assert "--family yolox" in text
+        assert "--max-phones 3 --engine-delay-ms 60.0" in text
+        assert text.endswith("--ice-server stun:a:1 --ice-server stun:b:2 --offline")
 
     def test_the_media_server_is_this_python(self) -> None:
         assert UpOptions().serve_command == (sys.executable, "-m", "detect", "serve")
