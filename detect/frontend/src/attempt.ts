@@ -170,6 +170,8 @@ export class Attempt {
   }
 
   #onWelcome(payload: unknown): void {
+    // Too late, or a second one on the same socket.
+    if (this.#life.signal.aborted || this.#pc) return;
     const welcome = parseWelcome(payload);
     if (!welcome.ok) {
       this.#host.onBadMessage(welcome.error);
@@ -185,7 +187,6 @@ export class Attempt {
   // ── media ───────────────────────────────────────────────────────────────────────────────────
 
   async #connect(welcome: Welcome): Promise<void> {
-    if (this.#pc) return; // a second welcome on one socket changes nothing
     const pc = this.#host.createPeer({
       iceServers: welcome.iceServers,
       bundlePolicy: "max-bundle",
@@ -196,6 +197,7 @@ export class Attempt {
     const track = this.#host.track();
     this.#sender = pc.addTransceiver(track, { direction: "sendonly" }).sender;
     const sdp = await completeOffer(pc, this.#life.signal);
+    if (this.#life.signal.aborted) return;
     const answerSdp = await this.#exchange(sdp);
     if (answerSdp === null || this.#life.signal.aborted) return;
     await pc.setRemoteDescription({ type: "answer", sdp: answerSdp });
