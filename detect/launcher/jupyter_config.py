@@ -28,8 +28,8 @@ EXTENSIONS = (
 )
 """Server extensions that are switched on; what else is installed on the machine stays off."""
 
-VOILA_DENY_LIST = ("@jupyterhub/jupyter-server-proxy",)
-"""Lab extensions kept out of Voila's page: this one wants Lab's file browser and logs an error."""
+VOILA_DENY_LIST = ("@jupyterhub/jupyter-server-proxy", "@voila-dashboards/jupyterlab-preview")
+"""Lab extensions kept out of Voila's page: they want Lab's file browser and menus, and log errors."""
 
 ISOLATION_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
