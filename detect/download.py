@@ -18,7 +18,6 @@ OnProgress: TypeAlias = Callable[[int, int], None]
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 30.0  # silence, not duration: a slow line may take its time
-_CHUNK_BYTES = 1 << 16
 
 
 def download(
@@ -95,7 +94,7 @@ def _receive(
         file.seek(0)
         file.truncate()
     had = file.tell()
-    for chunk in response.iter_bytes(_CHUNK_BYTES):
+    for chunk in response.iter_raw():  # as it comes: a chunk held back is lost when it breaks
         had += len(chunk)
         if had > size_bytes:
             raise _WrongContentError(

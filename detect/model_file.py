@@ -61,17 +61,23 @@ def read_model(path: Path, *, max_bytes: int = MAX_MODEL_BYTES) -> bytes:
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except OSError as error:
         raise ModelError(f"{path}: cannot be opened ({error.strerror}).") from error
-    with os.fdopen(fd, "rb") as file:
+    try:
         # Of the open file, not of the path: what is checked is what is read.
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise ModelError(f"{path}: expected a regular file (a folder or device was given).")
-        if not 0 < status.st_size <= max_bytes:
-            raise ModelError(
-                f"{path}: expected 1 to {max_bytes:,} bytes, got {status.st_size:,}. "
-                "Is it really the ONNX file of a detector?"
-            )
-        return file.read(max_bytes)
+        _check_status(path, os.fstat(fd), max_bytes)
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            return file.read(max_bytes)
+    finally:
+        os.close(fd)
+
+
+def _check_status(path: Path, status: os.stat_result, max_bytes: int) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ModelError(f"{path}: expected a regular file, got a folder, pipe or device.")
+    if not 0 < status.st_size <= max_bytes:
+        raise ModelError(
+            f"{path}: expected 1 to {max_bytes:,} bytes, got {status.st_size:,}. "
+            "Is it really the ONNX file of a detector?"
+        )
 
 
 def sha256_hex(content: bytes) -> str:
