@@ -117,7 +117,7 @@ class Browsers:
         context.add_init_script(page_script("reader.js", self._size_wh, self._fps))
         page = context.new_page()
         page.goto(dashboard_url)
-        page.wait_for_selector(".detect-view canvas", timeout=60_000)
+        page.wait_for_selector(".detect-view canvas", state="attached", timeout=60_000)
         return page
 
     def _context(self, browser: Browser, **options: Any) -> BrowserContext:  # noqa: ANN401  (Playwright's own options)

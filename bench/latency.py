@@ -63,7 +63,8 @@ def run(settings: LatencySettings, progress: Callable[[str], None]) -> dict[str,
         settings.clip, settings.size_wh, n_frames=settings.n_clip_frames, step=3
     )
     options = ["--model", settings.model, "--threads", str(settings.threads)]
-    options += ["--engine-delay-ms", str(settings.engine_delay_ms)]
+    if settings.engine_delay_ms:
+        options += ["--engine-delay-ms", str(settings.engine_delay_ms)]
     progress("starting the product")
     with (
         running_product(*options) as ready,
@@ -94,7 +95,7 @@ def _measure(
     settings: LatencySettings,
     progress: Callable[[str], None],
 ) -> dict[str, Any]:
-    server = ResourceMeter(ready["pids"]["server"])
+    server = ResourceMeter(ready["pids"]["media_server"])
     everything = ResourceMeter(ready["up_pid"])
     first = dashboard.evaluate("window.__benchReadings.length")
     drawn_before = phone.evaluate("window.__benchFramesDrawn")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -15,8 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
-
-from detect.config import TOKEN_ENV
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +34,6 @@ def running_product(*options: str) -> Iterator[dict[str, Any]]:
     """
     with tempfile.TemporaryDirectory(prefix="detect-bench-") as home:
         log_path = Path(home) / "up.log"
-        access_token = secrets.token_urlsafe(24)
         command = [sys.executable, "-m", "detect", "up", "--json", "--no-browser"]
         command += ["--lan-port", "0", "--local-port", "0", "--jupyter-port", "0", *options]
         started = time.perf_counter()
@@ -47,13 +43,13 @@ def running_product(*options: str) -> Iterator[dict[str, Any]]:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, "DETECT_HOME": home, TOKEN_ENV: access_token},
+                env={**os.environ, "DETECT_HOME": home},
             )
             try:
                 line = _read_line(process, log_path)
                 ready: dict[str, Any] = json.loads(line)
                 ready["up_pid"] = process.pid
-                ready["access_token"] = access_token
+                ready["access_token"] = _access_token(Path(home))
                 ready["start_s"] = round(time.perf_counter() - started, 2)
                 yield ready
             finally:
@@ -74,6 +70,11 @@ def _read_line(process: subprocess.Popen[bytes], log_path: Path) -> bytes:
         tail = log_path.read_text(encoding="utf-8", errors="replace")[-2000:]
         raise RuntimeError(f"`detect up` ended before it was ready; it said:\n{tail}")
     return line
+
+
+def _access_token(home: Path) -> str:
+    about = json.loads((home / "data" / "server.json").read_text(encoding="utf-8"))
+    return Path(about["access_token_file"]).read_text(encoding="utf-8").strip()
 
 
 class ResourceMeter:
