@@ -1,20 +1,27 @@
 /**
- * Bundle the phone page and the dashboard view into ../static, with a digest in every file name.
+ * Bundle the phone page and the dashboard view into ../static (or --outdir), with a digest in every file name.
  *
  * Output: phone.html, phone-<hash>.{js,css}, view-<hash>.{js,css} and assets.json, which maps the
  * plain names to the hashed ones. File names change with their content, so that servers may let
- * browsers keep them for ever. Everything is written to a fresh folder that then replaces the old
- * one file by file: a server that reads the folder during a build sees whole files only.
+ * browsers keep them for ever. Each file is written beside its place and then moved there: a server
+ * that reads the folder during a build sees whole files only.
  */
 import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { basename, dirname, extname, join } from "node:path";
+import { basename, dirname, extname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 import * as esbuild from "esbuild";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const outDir = join(here, "..", "static");
-const isDev = process.argv.includes("--dev");
+const { values: options } = parseArgs({
+  options: {
+    /** Readable code with source maps. */
+    dev: { type: "boolean", default: false },
+    outdir: { type: "string", default: join(here, "..", "static") },
+  },
+});
+const outDir = resolve(options.outdir);
 
 /** Bundles by the plain name of their output. */
 const entries = { phone: "src/phone/index.ts", view: "src/view/index.ts" };
@@ -31,8 +38,8 @@ async function bundle(name, entry) {
     format: "esm",
     // Safari 15 is the oldest with every API the phone page asks for without a fallback.
     target: ["es2022", "safari15", "chrome100", "firefox100"],
-    minify: !isDev,
-    sourcemap: isDev ? "inline" : false,
+    minify: !options.dev,
+    sourcemap: options.dev ? "inline" : false,
     // "linked" loses the banners of bundled packages; "eof" keeps them in the file itself.
     legalComments: "eof",
     loader: { ".svg": "text" },
