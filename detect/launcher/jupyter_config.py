@@ -29,7 +29,7 @@ EXTENSIONS = (
 """Server extensions that are switched on; what else is installed on the machine stays off."""
 
 VOILA_DENY_LIST = ("@jupyterhub/jupyter-server-proxy", "@voila-dashboards/jupyterlab-preview")
-"""Lab extensions kept out of Voila's page: they want Lab's file browser and menus, and log errors."""
+"""Lab extensions kept out of the dashboard page: without Lab around them they log errors."""
 
 ISOLATION_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
