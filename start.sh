@@ -11,8 +11,9 @@ VENV="${DETECT_VENV:-.venv}"
 STAMP="$VENV/.detect-installed"
 LOG="$VENV/install.log"
 
-step() { printf '\033[1m[%s/3]\033[0m %s\n' "$1" "$2"; }
-note() { printf '      %s\n' "$1"; }
+# Words go to stderr: with --json, stdout is for the machine-readable line alone.
+step() { printf '\033[1m[%s/3]\033[0m %s\n' "$1" "$2" >&2; }
+note() { printf '      %s\n' "$1" >&2; }
 fail() {
   printf '\033[31m      %s\033[0m\n' "$1" >&2
   shift
@@ -86,7 +87,7 @@ fi
 step 3 "Model"
 if [ -e "$VENV/.detect-model" ]; then
   note "looked for already"
-elif "$VENV/bin/detect" models pull; then
+elif "$VENV/bin/detect" models pull >&2; then
   touch "$VENV/.detect-model"
 else
   note "No model could be downloaded now. The dashboard still shows the picture, without boxes,"
