@@ -58,18 +58,18 @@ def concrete_shape(spec: TensorSpec, dynamic_wh: SizeWh) -> tuple[int, int, int,
     ModelError
         If it is not one picture of three channels with believable sides.
     """
-    is_packed = len(spec.shape) == 4 and spec.shape[3] == 3
     width, height = dynamic_wh
+    is_packed = spec.shape[3:] == (3,)
     wanted = (1, height, width, 3) if is_packed else (1, 3, height, width)
-    shape = tuple(side or want for side, want in zip(spec.shape, wanted, strict=False))
-    batch, *sides = shape if len(shape) == 4 else (0,) * 4
-    channels = sides.pop(2 if is_packed else 0)
-    if batch != 1 or channels != 3 or not all(1 <= side <= MAX_INPUT_SIDE_PX for side in sides):
+    sides = [side or want for side, want in zip(spec.shape, wanted, strict=False)]
+    fixed = (0, 3) if is_packed else (0, 1)  # where batch and channels are
+    is_picture = len(spec.shape) == 4 and [sides[i] for i in fixed] == [wanted[i] for i in fixed]
+    if not is_picture or max(sides) > MAX_INPUT_SIDE_PX:
         raise ModelError(
             f"input {spec.name}: expected one picture, (1, 3, height, width) or (1, height, width, "
             f"3) with sides up to {MAX_INPUT_SIDE_PX}, got {spec.shape}. Is this a detector?"
         )
-    return (1, sides[0], sides[1], 3) if is_packed else (1, 3, sides[0], sides[1])
+    return sides[0], sides[1], sides[2], sides[3]
 
 
 class Engine(Protocol):
