@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from detect.clock import NowNs, now_ns
-from detect.errors import EngineError, ModelError
+from detect.errors import ModelError
 from detect.geometry import SizeWh
 from detect.types import Detections
 from detect.vision.classes import CLASS_LISTS, class_names
@@ -254,7 +254,7 @@ def _size_in_metadata(engine: Engine, fallback_wh: SizeWh) -> SizeWh:
         return fallback_wh
     height, width = int(match[1]), int(match[2])
     if not 0 < min(height, width) <= max(height, width) <= MAX_INPUT_SIDE_PX:
-        raise EngineError(f"the file's metadata names an input of {width} x {height} pixels")
+        raise ModelError(f"the file's metadata names an input of {width} x {height} pixels")
     return width, height
 
 
