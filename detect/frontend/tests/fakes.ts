@@ -100,6 +100,7 @@ export class FakeTrack {
   settings: MediaTrackSettings = { width: 640, height: 480, frameRate: 30 };
   readonly applied: MediaTrackConstraints[] = [];
   kind = "video";
+  contentHint = "";
 
   getSettings(): MediaTrackSettings {
     return this.settings;

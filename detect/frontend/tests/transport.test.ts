@@ -219,6 +219,7 @@ describe("while live", () => {
     const front = new FakeTrack();
     await bench.link.replaceTrack(front.asTrack);
     expect(bench.peer.sender?.track).toBe(front);
+    expect(front.contentHint).toBe("detail");
     bench.peer.become("failed");
     await bench.welcome();
     expect(bench.peer.sender?.track).toBe(front);

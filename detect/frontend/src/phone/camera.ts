@@ -45,8 +45,6 @@ export async function openCamera(
       const stream = await source.getUserMedia(constraints);
       const [track] = stream.getVideoTracks();
       if (!track) return { ok: false, failure: { kind: "no_camera" } };
-      // Keeps the size when bandwidth is short; "motion" drops to 480×360 instead.
-      track.contentHint = "detail";
       return { ok: true, stream, track };
     } catch (error) {
       const failure = cameraFailure(error);

@@ -138,17 +138,26 @@ class PhonePage {
 
   // ── camera ──────────────────────────────────────────────────────────────────────────────────
 
-  /** Open a camera and show it. @returns null when it failed, which the state then says */
-  async #open(facing: Facing): Promise<MediaStreamTrack | null> {
+  /**
+   * Open a camera and show it; while `fallback` is given, that one when the first does not open.
+   *
+   * @returns null when it failed, which the state then says
+   */
+  async #open(facing: Facing, fallback?: Facing): Promise<MediaStreamTrack | null> {
     this.#isOpening = true;
     const result = await openCamera(facing);
     this.#isOpening = false;
+    if (!result.ok && fallback) {
+      this.#screen.showNotice("The other camera did not open.");
+      return this.#open(fallback);
+    }
     if (!result.ok) {
       this.#dispatch({ type: "camera_failed", failure: result.failure });
       return null;
     }
-    if (this.#life.signal.aborted || this.#state.kind === "stopped") {
-      stopStream(result.stream); // the answer came after the user had left
+    const isWanted = this.#state.kind === "asking" || usesCamera(this.#state);
+    if (this.#life.signal.aborted || !isWanted) {
+      stopStream(result.stream); // it opened after the user had left, or the link had failed
       return null;
     }
     this.#stream = result.stream;
@@ -180,7 +189,7 @@ class PhonePage {
   async #switchTo(facing: Facing): Promise<void> {
     if (this.#isOpening || !usesCamera(this.#state)) return;
     stopStream(this.#stream);
-    const track = await this.#open(facing);
+    const track = await this.#open(facing, facing === this.#facing ? undefined : this.#facing);
     if (!track) return;
     await this.#link?.replaceTrack(track);
     this.#dispatch({ type: "track", track: "live" });
