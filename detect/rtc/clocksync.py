@@ -219,6 +219,9 @@ class CaptureClock:
     page and starting the camera. A report cannot arrive before it was sent, and the quickest of the
     last few was not long under way; where the two clocks break that rule, the arrival of that
     report is trusted instead, as if its way had taken half a round trip.
+
+    The error bound is that of the mapping. Where in a picture's making the browser puts its capture
+    stamp is the browser's affair (decision 0002).
     """
 
     def __init__(self, sync: ClockSync) -> None:

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import median
 
 import pytest
 
@@ -74,6 +73,14 @@ def holes(numbers: list[int | None]) -> list[tuple[int, int]]:
     return [(a, b) for a, b in pairwise(known) if b != a + 1]
 
 
+def standing_lag(log: FrameLog) -> int:
+    """Frames the newest picture is behind the phone, at best of the last 15.
+
+    A backlog that does not drain shows in every one of them; a busy machine only in some.
+    """
+    return min(seen.lag for seen in log.seen[-15:])
+
+
 class NthFrame:
     """Tells when the packets of the N-th frame (by timestamp) of the media stream leave."""
 
@@ -121,7 +128,7 @@ async def test_frames_arrive_in_order_with_identity_and_times() -> None:
         seen = pair.log.seen
         assert holes(pair.log.numbers) == []
         assert None not in pair.log.numbers
-        assert median(s.lag for s in seen[-30:]) <= 1
+        assert standing_lag(pair.log) <= 1
         stamps = [s.frame.rtp_timestamp for s in seen]
         assert stamps == sent.timestamps[: len(stamps)]  # raw: what was on the wire
         last = seen[-1].frame
@@ -168,7 +175,7 @@ async def test_an_unrepairable_loss_costs_less_than_a_second_and_leaves_no_lag()
         await pair.log.until_frames(30)
         ((before, after),) = holes(pair.log.numbers)
         assert after - before <= 30  # frames of one second: counted, not timed
-        assert median(seen.lag for seen in pair.log.seen[-15:]) <= 1
+        assert standing_lag(pair.log) <= 1
         media = pair.session.stats().media
         assert media is not None
         assert media.holes_abandoned == 1
@@ -216,7 +223,7 @@ async def test_a_burst_of_loss_ends_with_a_key_frame() -> None:
     async with connected(script=script) as pair:
         await pair.log.until(lambda: holes(pair.log.numbers) != [])
         await pair.log.until_frames(20)
-        assert median(seen.lag for seen in pair.log.seen[-10:]) <= 1
+        assert standing_lag(pair.log) <= 1
 
 
 async def test_the_picture_may_change_its_size() -> None:
@@ -352,10 +359,10 @@ async def test_a_failing_callback_does_not_stop_the_decoder() -> None:
     try:
         await phone.accept(await session.answer(await phone.offer()))
         await log.until_frames(6)
-        media = session.stats().media
-        assert media is not None
-        assert media.callback_errors == media.frames_decoded >= 5
         assert session.state is SessionState.LIVE
     finally:
         await session.close()
         await phone.close()
+    media = session.stats().media
+    assert media is not None
+    assert media.callback_errors == media.frames_decoded >= 6
