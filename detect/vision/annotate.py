@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from detect.geometry import clip_boxes
 from detect.types import UNTRACKED, Detections
 
 _GOLDEN_ANGLE_DEG = 137.508  # keeps the hues of neighbouring class numbers far apart
@@ -46,9 +47,10 @@ def draw_detections(
     shorter_px = min(image.size)
     width_px = max(2, round(shorter_px / 180))
     font = ImageFont.load_default(min(28, max(11, shorter_px / 26)))
+    corners_px = clip_boxes(detections.xyxy_px, (image.width - 1, image.height - 1))
     for row in reversed(range(len(detections))):
         colour = class_colour(int(detections.class_id[row]))
-        x1, y1, x2, y2 = (float(side) for side in detections.xyxy_px[row])
+        x1, y1, x2, y2 = (float(side) for side in corners_px[row])
         draw.rectangle((x1, y1, x2, y2), outline=colour, width=width_px)
         _draw_label(draw, font, (x1, y1), label_text(detections, row, class_names), colour)
     return np.asarray(image)
