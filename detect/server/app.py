@@ -206,7 +206,9 @@ class MediaServer:
         finally:
             stopped.cancel()
             await self._close()
-            await asyncio.gather(*serving, return_exceptions=True)
+            for error in await asyncio.gather(*serving, return_exceptions=True):
+                if isinstance(error, BaseException):
+                    logger.error("a listener failed: %r", error, exc_info=error)
 
     async def _close(self) -> None:
         await self._owner.close()

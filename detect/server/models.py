@@ -133,6 +133,9 @@ class ModelHost:
         except Exception as error:  # a runtime's own exception must not end the server
             logger.exception("loading %s failed", model)
             failure = f"loading {model} failed: {error!r}"
+        if self._is_closed and pipeline is not None:
+            pipeline.close()
+            return
         self._call_loop(self._finish, model, None if failure else pipeline, failure)
 
     def _on_progress(self, done_bytes: int, total_bytes: int) -> None:

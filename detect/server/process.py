@@ -72,6 +72,7 @@ def run(config: ServerConfig, *, as_json: bool, exit_with_stdin: bool) -> None:
             runner.run(_until_stopped(config, on_ready, exit_with_stdin=exit_with_stdin))
     finally:
         _remove_own(runtime_file)
+    _leave_native_threads()
 
 
 async def _until_stopped(
@@ -105,6 +106,19 @@ def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
         loop.call_soon_threadsafe(stop.set)
     except RuntimeError:  # ended in the meantime
         return
+
+
+def _leave_native_threads() -> None:
+    """End at once when a worker is still inside the runtime, which cannot be interrupted.
+
+    The interpreter's own end would unwind such a thread through C++, which aborts the process.
+    Sockets, sessions and files are closed by now.
+    """
+    busy = {"detect-model-load", "detect-engine"}
+    if any(thread.name in busy for thread in threading.enumerate()):
+        sys.stdout.flush()
+        logging.shutdown()
+        os._exit(0)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -197,7 +197,8 @@ async def running_server(
             new_session=None if is_real_media else new_session or new_fake_session,
         )
     )
-    await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED)
+    first: list[asyncio.Future[Any]] = [task, ready]
+    await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
     if task.done():
         task.result()
     info = ready.result()
