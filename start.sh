@@ -87,8 +87,13 @@ fi
 step 3 "Model"
 if [ -e "$VENV/.detect-model" ]; then
   note "looked for already"
-elif "$VENV/bin/detect" models pull >&2; then
+elif "$VENV/bin/python" -c 'import sys
+from detect.config import DEFAULT_MODEL
+from detect.zoo import find_model
+sys.exit(find_model(DEFAULT_MODEL, allow_download=False).notice is not None)' 2>/dev/null ||
+  "$VENV/bin/detect" models pull >&2; then
   touch "$VENV/.detect-model"
+  note "here"
 else
   note "No model could be downloaded now. The dashboard still shows the picture, without boxes,"
   note "or with another model that is here. Later: $VENV/bin/detect models pull"
