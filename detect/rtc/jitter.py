@@ -14,6 +14,8 @@ from detect.clock import NS_PER_MS
 
 SEQUENCE_MODULUS = 1 << 16
 TIMESTAMP_MODULUS = 1 << 32
+PAUSE_NS = 50 * NS_PER_MS
+"""Feedback that comes this much too late tells of a loop that was blocked, not of a network."""
 VIDEO_CLOCK_KHZ = 90
 """Clock rate of every video payload format in use (RFC 7741 §6.1, RFC 6184 §8.2.1)."""
 
@@ -155,6 +157,7 @@ class FrameAssembler:
         self._next: int | None = None
         self._cursor = 0  # in order: first packet after _next not looked at yet
         self._ask_key_ns: int | None = None
+        self._checked_ns = 0  # when feedback was last looked at
 
     def __len__(self) -> int:
         """Packets held."""
@@ -192,6 +195,7 @@ class FrameAssembler:
 
         To be called after :meth:`add` and at :meth:`due_ns`.
         """
+        self._forgive_pause(now_ns)
         self._expire(now_ns)
         nack = []
         for sequence, missing in self._missing.items():
@@ -312,6 +316,14 @@ class FrameAssembler:
         return False
 
     # giving up
+
+    def _forgive_pause(self, now_ns: int) -> None:
+        """Holes do not age while the loop is blocked: their repeats may wait in the socket."""
+        pause_ns = now_ns - self._checked_ns
+        self._checked_ns = now_ns
+        if pause_ns > 2 * self.renack_ns + PAUSE_NS:
+            for missing in self._missing.values():
+                missing.since_ns = min(now_ns, missing.since_ns + pause_ns)
 
     def _expire(self, now_ns: int) -> None:
         limit_ns = now_ns - self._settings.hold_ns

@@ -113,6 +113,8 @@ class FakePhone:
         Of the camera; ``phone.track.size_wh`` may change at any time.
     script : callable or None
         What happens to outgoing RTP packets.
+    codec : str or None
+        The only one offered; None offers all that aiortc has.
     """
 
     def __init__(
@@ -121,6 +123,7 @@ class FakePhone:
         size_wh: tuple[int, int] = (640, 480),
         frame_rate: int = 30,
         script: Script | None = None,
+        codec: str | None = None,
     ) -> None:
         self.track = NumberedTrack(size_wh, frame_rate)
         self.script = script
@@ -133,6 +136,8 @@ class FakePhone:
             RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
         )
         self.sender: RTCRtpSender = self.pc.addTrack(self.track)
+        if codec is not None:
+            self._offer_only(codec)
         self.control: RTCDataChannel = self.pc.createDataChannel("control")
         self.control.on("message", self._on_control)
         results = self.pc.createDataChannel("results", ordered=False, maxRetransmits=0)
@@ -140,6 +145,13 @@ class FakePhone:
         self._rtp_origin: int | None = None
         self._send_rtp = self.sender.transport._send_rtp
         self.sender.transport._send_rtp = self._send_scripted  # type: ignore[method-assign]
+
+    def _offer_only(self, codec: str) -> None:
+        known = RTCRtpSender.getCapabilities("video")
+        assert known is not None
+        names = (f"video/{codec}", "video/rtx")
+        (transceiver,) = self.pc.getTransceivers()
+        transceiver.setCodecPreferences([c for c in known.codecs if c.mimeType in names])
 
     async def offer(self) -> str:
         """The complete offer."""

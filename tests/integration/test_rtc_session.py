@@ -53,9 +53,9 @@ async def connected(
     *,
     script: Script | None = None,
     timings: SessionTimings = PATIENT,
-    size_wh: tuple[int, int] = (640, 480),
+    codec: str | None = None,
 ) -> AsyncIterator[Pair]:
-    phone = FakePhone(script=script, size_wh=size_wh)
+    phone = FakePhone(script=script, codec=codec)
     log = FrameLog(phone)
     states: list[PhoneState] = []
     session = make_session(log, timings, states.append)
@@ -213,16 +213,23 @@ async def test_doubled_packets_give_no_doubled_frames() -> None:
 
 
 async def test_a_burst_of_loss_ends_with_a_key_frame() -> None:
-    frame = NthFrame(20)
-    end = NthFrame(35)
+    sent = NthFrame(0)
+    victims: set[int] = set()
 
     def script(packet: Outgoing) -> list[bytes]:
-        is_lost = frame.is_reached(packet) and not end.is_reached(packet)
-        return [] if is_lost else [packet.data]
+        """Frames 20 to 34 are lost for good."""
+        sent.is_reached(packet)
+        if not packet.is_repeat and 20 <= len(sent.timestamps) < 35:
+            victims.add(packet.sequence)
+        return [] if packet.sequence in victims else [packet.data]
 
     async with connected(script=script) as pair:
         await pair.log.until(lambda: holes(pair.log.numbers) != [])
         await pair.log.until_frames(20)
+        media = pair.session.stats().media
+        assert media is not None
+        assert media.packets_lost >= len(victims)
+        assert media.keyframe_requests >= 1
         assert standing_lag(pair.log) <= 1
 
 
@@ -234,6 +241,13 @@ async def test_the_picture_may_change_its_size() -> None:
         pair.phone.track.size_wh = (320, 240)
         await pair.log.until(lambda: pair.log.seen[-1].size_wh == (320, 240))
         await pair.log.until_frames(5)
+
+
+async def test_a_phone_without_vp8_sends_h264() -> None:
+    async with connected(codec="H264") as pair:
+        await pair.log.until_frames(20)
+        assert pair.session.stats().codec == "H264"
+        assert holes(pair.log.numbers) == []
 
 
 async def test_both_data_channels_work() -> None:

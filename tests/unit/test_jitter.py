@@ -184,6 +184,19 @@ def test_an_old_hole_is_given_up_for_a_key_frame() -> None:
     assert assembler.counts.key_requests == 1
 
 
+def test_a_hole_does_not_age_while_the_loop_is_blocked() -> None:
+    stream = Stream()
+    assembler = started(stream)
+    lost, second = stream.frame(2)
+    assembler.add(second)
+    assembler.feedback(0)
+    blocked_ns = 10 * JitterSettings().hold_ns
+    feedback = assembler.feedback(blocked_ns)
+    assert feedback.nack == (lost.sequence,)
+    assert not feedback.key_frame
+    assert indices(assembler.add(lost)) == [1]
+
+
 def test_a_key_frame_is_asked_for_again_until_it_comes() -> None:
     stream = Stream()
     assembler = FrameAssembler()
