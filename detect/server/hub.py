@@ -331,7 +331,7 @@ class Hub:
     def _set_state(self, stream: Stream, state: StreamState, message: str) -> None:
         if (stream.state, stream.message) == (state, message):
             return
-        logger.info("stream %s: %s %s", stream.stream_id, state.value, message)
+        logger.debug("stream %s: %s: %s", stream.stream_id, state.value, message)
         stream.state, stream.message = state, message
         stream.changed_ns = self._now()
         if self._streams.get(stream.stream_id) is stream:

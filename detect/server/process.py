@@ -51,6 +51,8 @@ def run(config: ServerConfig, *, as_json: bool, exit_with_stdin: bool) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    # At info it writes a line for every candidate pair of every phone.
+    logging.getLogger("aioice").setLevel(max(logging.WARNING, logging.root.level))
     token_file = data_dir() / TOKEN_FILE
     runtime_file = data_dir() / RUNTIME_FILE
     write_private(token_file, config.access_token)
