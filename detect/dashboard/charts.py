@@ -29,7 +29,7 @@ class Series:
     colour: str
 
 
-LATENCY = (Series("p50", "p50", "#0072b2"), Series("p95", "p95", "#e69f00"))
+LATENCY = (Series("p50", "p50", "#56b4e9"), Series("p95", "p95", "#e69f00"))
 FPS = (
     Series("camera", "camera", "#999999"),
     Series("processed", "processed", "#009e73"),
@@ -46,7 +46,9 @@ class LiveChart(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._title, self._series, self._unit = title, tuple(series), unit
         self._head = w.HTML()
         self._x = bq.LinearScale(min=-SPAN_S, max=0)
-        self._y = bq.LinearScale(min=0, max=10)
+        self._y = bq.LinearScale(min=0, max=0)
+        self._y_axis = bq.Axis(scale=self._y, orientation="vertical", tick_format="d")
+        self._set_top(nice_ceiling(np.nan))
         self._marks = self._make_marks()
         super().__init__([self._head, w.Box([self._figure()]).add_class("detect-figure")])
         self.add_class("detect-card").add_class("detect-chart")
@@ -95,23 +97,31 @@ class LiveChart(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         known = values[np.isfinite(values)]
         top = nice_ceiling(float(known.max()) * 1.05 if len(known) else np.nan, self._y.max)
         if top != self._y.max:
-            self._y.max = top
+            self._set_top(top)
+
+    def _set_top(self, top: float) -> None:
+        self._y.max = top
+        self._y_axis.tick_values = np.linspace(0, top, 5, dtype=np.float32)
 
     def _figure(self) -> bq.Figure:
         time_axis = bq.Axis(
             scale=self._x,
-            tick_values=np.array([-120, -90, -60, -30, 0], np.float32),
-            tick_format="d",
+            tick_values=np.array([-SPAN_S, -SPAN_S / 2, 0], np.float32),
+            tick_labels={
+                str(int(-SPAN_S)): "2 min ago",
+                str(int(-SPAN_S / 2)): "1 min",
+                "0": "now",
+            },
             grid_lines="none",
         )
-        axis = bq.Axis(scale=self._y, orientation="vertical", num_ticks=5, tick_format="d")
+        axis = self._y_axis
         return bq.Figure(
             marks=self._marks,
             axes=[time_axis, axis],
             animation_duration=0,
             padding_x=0,
             padding_y=0,
-            fig_margin={"top": 8, "bottom": 26, "left": 38, "right": 12},
+            fig_margin={"top": 8, "bottom": 26, "left": 40, "right": 22},
             background_style={"fill": "none"},
             # A chart as wide as its card: bqplot keeps the aspect between these two.
             min_aspect_ratio=0.5,
@@ -137,17 +147,18 @@ class StackedChart(LiveChart):
     """Areas on top of each other: the stages of a frame's way, first at the bottom."""
 
     def _make_marks(self) -> list[bq.Mark]:
-        colours = [s.colour for s in self._series]
+        # Each area reaches down to zero; drawn from the highest to the lowest, the lower ones cover
+        # all but their own share of it.
+        colours = [s.colour for s in reversed(self._series)]
         return [
             bq.Lines(
                 x=np.zeros(0, np.float32),
-                y=np.zeros((len(colours) + 1, 0), np.float32),
+                y=np.zeros((len(colours), 0), np.float32),
                 scales={"x": self._x, "y": self._y},
-                # "between" fills from each line to the next: n + 1 edges bound n areas.
-                fill="between",
+                fill="bottom",
                 fill_colors=colours,
-                fill_opacities=[0.9] * len(colours),
-                colors=["transparent", *colours],
+                fill_opacities=[1.0] * len(colours),
+                colors=colours,
                 stroke_width=0.5,
             )
         ]
@@ -157,7 +168,7 @@ class StackedChart(LiveChart):
         edges = stack(values[:, known])
         self._fit(edges)
         with self._marks[0].hold_sync():
-            self._marks[0].x, self._marks[0].y = seconds[known], edges
+            self._marks[0].x, self._marks[0].y = seconds[known], edges[::-1]
 
 
 def _figure(value: float) -> str:

@@ -23,6 +23,11 @@ STATE_WORDS: Mapping[str, str] = {
     "ended": "ended",
 }
 
+DROP_WORDS: Mapping[str, str] = {
+    "replaced": "replaced by newer ones",
+    "viewer_busy": "not sent while the page was busy",
+}
+
 PROVIDER_WORDS: Mapping[str, str] = {
     "CPUExecutionProvider": "CPU",
     "CUDAExecutionProvider": "CUDA GPU",
@@ -146,7 +151,8 @@ def drops(stream: Stream | None) -> str:
     lost = {cause: n for cause, n in (stream.dropped if stream else {}).items() if n}
     if not lost:
         return ""
-    return "Left out: " + ", ".join(f"{n} {escape(cause)}" for cause, n in sorted(lost.items()))
+    causes = (f"{n} {escape(DROP_WORDS.get(cause, cause))}" for cause, n in sorted(lost.items()))
+    return f"Frames left out: {', '.join(causes)}."
 
 
 def notice(text: str) -> str:

@@ -22,7 +22,6 @@ const LONGEST_PAUSE_MS = 4000;
 
 /** The part of a `WebSocket` that is used; tests pass a fake. */
 export type SocketLike = Pick<WebSocket, "binaryType" | "readyState" | "send" | "close"> & {
-  onopen: ((event: Event) => void) | null;
   onmessage: ((event: MessageEvent) => void) | null;
   onclose: ((event: CloseEvent) => void) | null;
 };
@@ -61,6 +60,7 @@ export class ViewerSocket {
   #socket: SocketLike | null = null;
   #cancelRetry: (() => void) | null = null;
   #nFailures = 0;
+  #isGreeted = false;
   #isClosed = false;
   #streamId: string | null = null;
   #isVisible = true;
@@ -77,7 +77,6 @@ export class ViewerSocket {
     const socket = this.#options.connect(this.#options.url);
     this.#socket = socket;
     socket.binaryType = "arraybuffer";
-    socket.onopen = () => this.#onOpen();
     socket.onmessage = (event) => this.#onMessage(event.data);
     socket.onclose = () => this.#onClose();
   }
@@ -94,7 +93,7 @@ export class ViewerSocket {
     const socket = this.#socket;
     this.#socket = null;
     if (!socket) return;
-    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.onmessage = socket.onclose = null;
     socket.close();
   }
 
@@ -117,10 +116,15 @@ export class ViewerSocket {
   }
 
   #send(text: string): void {
-    if (this.#socket?.readyState === OPEN) this.#socket.send(text);
+    if (this.#socket?.readyState === OPEN && this.#isGreeted) this.#socket.send(text);
   }
 
-  #onOpen(): void {
+  /**
+   * The server's first word. Not `onopen`: the Jupyter proxy opens the page's side before it knows
+   * whether there is a server, and loses what is sent until then.
+   */
+  #onHello(): void {
+    this.#isGreeted = true;
     this.#nFailures = 0;
     this.#send(watchText(this.#streamId));
     if (!this.#isVisible) this.#send(visibleText(false));
@@ -129,6 +133,7 @@ export class ViewerSocket {
 
   #onClose(): void {
     this.#socket = null;
+    this.#isGreeted = false;
     this.#nFailures += 1;
     this.#cancelRetry = this.#options.after(pauseMs(this.#nFailures), () => this.open());
     this.#hooks.onConnection("closed");
@@ -154,6 +159,7 @@ export class ViewerSocket {
       const { id } = message.value;
       this.#send(pongText({ id, receivedMs, repliedMs: this.#options.now() }));
     } else {
+      if (message.value.type === "hello" && !this.#isGreeted) this.#onHello();
       this.#hooks.onMessage(message.value);
     }
   }
