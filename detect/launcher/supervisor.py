@@ -208,7 +208,10 @@ class Supervisor:
             self._progress.note(str(error))
             await self._media.end(PATIENCE_S)
             return
-        self._progress.good("The media server is back; pages and phones find it by themselves.")
+        self._progress.good(
+            "The media server is back; the dashboard finds it by itself. "
+            "Phones scan the new code there: what let them in was lost with the old one."
+        )
 
     async def _end(self) -> None:
         """End both at the same time."""
