@@ -112,6 +112,8 @@ def _continues(response: httpx.Response, had: int) -> bool:
 
 
 def _finish(url: str, part: Path, target: Path, sha256: str, size_bytes: int) -> None:
+    if not part.exists() and target.exists():
+        return  # another process fetched the same file at the same time, and was first
     with part.open("rb") as file:
         got = hashlib.file_digest(file, "sha256").hexdigest()
         got_bytes = file.tell()

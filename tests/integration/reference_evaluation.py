@@ -240,6 +240,7 @@ def evaluate(path: Path, decoder: Decoder, coco: COCO, media: Path) -> tuple[flo
 MODELS = {
     "yolox_nano.onnx": yolox,
     "yolov5n_fp16.onnx": yolov5,
+    "yolov5n_quant_640.onnx": yolov5,
     "yolov8n_int8.onnx": yolov8,
     "nanodet_m_320.onnx": nanodet,
     "FastestDet.onnx": fastestdet,

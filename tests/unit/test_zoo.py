@@ -330,6 +330,17 @@ def test_a_broken_download_goes_on_where_it_stopped(home: Zoo, serve: Serve) -> 
     assert server.ranges == [None, "bytes=100-"]
 
 
+def test_two_processes_may_fetch_the_same_model(home: Zoo, serve: Serve) -> None:
+    server = serve(MODEL)
+    wanted = entry(urls=(server.url,))
+
+    def the_other_one_finishes(had: int, size_bytes: int) -> None:
+        if had == size_bytes:
+            (home.cache / "tiny.onnx.part").replace(home.cache / "tiny.onnx")
+
+    assert pull(wanted, on_progress=the_other_one_finishes).content == MODEL
+
+
 def test_a_server_without_ranges_starts_anew(home: Zoo, serve: Serve) -> None:
     server = serve(MODEL)
     server.knows_ranges = False
