@@ -240,8 +240,8 @@ def pull(entry: ModelEntry, *, on_progress: OnProgress | None = None) -> Verifie
             failures.append(str(error))
     raise ModelError(
         " ".join(failures)
-        or f"{entry.name}: no download address is known. Put {entry.file} into a folder and name "
-        f"that folder in the environment variable {MODELS_ENV}."
+        or f"{entry.name}: no download address is known. Put {entry.file} into a folder named in the "
+        f"environment variable {MODELS_ENV}."
     )
 
 
@@ -337,4 +337,7 @@ def _next_best(
         found = _find_local(entry)
         if found is not None:
             return replace(found, notice=f"Using {entry.name} instead of {wanted.name}: {reason}")
-    raise ModelError(f"{reason} No other model that may be used instead is present either.")
+    raise ModelError(
+        f"{reason} No model that may be used instead is here either; a file can be put into a folder "
+        f"named in the environment variable {MODELS_ENV}."
+    )

@@ -21,7 +21,7 @@ from detect.zoo import load_registry
 
 pytest.importorskip("pycocotools")
 
-from pycocotools.coco import COCO  # noqa: E402
+from pycocotools.coco import COCO
 
 from tests.integration.reference_evaluation import average_precision, coco_row, open_coco
 
@@ -52,7 +52,7 @@ def pictures(media: Path, coco: COCO) -> dict[int, NDArray[np.uint8]]:
     }
 
 
-def rows_of(pipeline: Pipeline, image_id: int, picture: NDArray[np.uint8], coco: COCO) -> Any:
+def rows_of(pipeline: Pipeline, image_id: int, picture: NDArray[np.uint8], coco: COCO) -> list[Any]:
     categories = sorted(coco.cats)
     found = pipeline(picture, score_threshold=0.001, iou_threshold=0.65).detections
     boxes = zip(found.xyxy_px.tolist(), found.score.tolist(), found.class_id.tolist(), strict=True)

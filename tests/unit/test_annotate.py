@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -156,6 +157,29 @@ def test_videos_are_written_and_read(tmp_path: Path, size_wh: SizeWh) -> None:
     assert isinstance(picture, av.VideoFrame)
     assert (picture.width, picture.height) == (64, 48)
     np.testing.assert_allclose(picture.to_ndarray(format="rgb24")[20, 20], 100, atol=6)
+
+
+def test_videos_filmed_sideways_are_turned_upright(tmp_path: Path) -> None:
+    path = tmp_path / "phone.mp4"
+    rgb = np.zeros((48, 64, 3), np.uint8)
+    rgb[:24, :32] = 255  # top left
+    with VideoWriter(path, (64, 48), Fraction(10)) as writer:
+        writer.write(rgb)
+    # The track header's matrix (ISO/IEC 14496-12 §8.3.2), from identity to a quarter clockwise.
+    one = 1 << 16
+    identity = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, 1 << 30)
+    clockwise = struct.pack(">9i", 0, one, 0, -one, 0, 0, 48 * one, 0, 1 << 30)
+    content = path.read_bytes()
+    at = content.index(identity, content.index(b"tkhd"))
+    path.write_bytes(content[:at] + clockwise + content[at + len(identity) :])
+
+    with open_video(path) as (_, pictures):
+        picture = next(pictures).picture
+
+    assert isinstance(picture, np.ndarray)
+    assert picture.shape == (64, 48, 3)
+    assert picture[10, 40].min() > 240  # what was top left is now top right
+    assert picture[10, 8].max() < 15
 
 
 @pytest.mark.parametrize("content", [b"", b"hello"])
