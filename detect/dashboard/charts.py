@@ -47,7 +47,7 @@ class LiveChart(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._head = w.HTML()
         self._x = bq.LinearScale(min=-SPAN_S, max=0)
         self._y = bq.LinearScale(min=0, max=0)
-        self._y_axis = bq.Axis(scale=self._y, orientation="vertical", tick_format="d")
+        self._y_axis = bq.Axis(scale=self._y, side="left", tick_format="d")
         self._set_top(nice_ceiling(np.nan))
         self._marks = self._make_marks()
         super().__init__([self._head, w.Box([self._figure()]).add_class("detect-figure")])
