@@ -240,8 +240,8 @@ def pull(entry: ModelEntry, *, on_progress: OnProgress | None = None) -> Verifie
             failures.append(str(error))
     raise ModelError(
         " ".join(failures)
-        or f"{entry.name}: no download address is known. Put {entry.file} into a folder named in the "
-        f"environment variable {MODELS_ENV}."
+        or f"{entry.name}: no download address is known. Put {entry.file} into a folder named in "
+        f"the environment variable {MODELS_ENV}."
     )
 
 
@@ -338,6 +338,6 @@ def _next_best(
         if found is not None:
             return replace(found, notice=f"Using {entry.name} instead of {wanted.name}: {reason}")
     raise ModelError(
-        f"{reason} No model that may be used instead is here either; a file can be put into a folder "
-        f"named in the environment variable {MODELS_ENV}."
+        f"{reason} No model that may be used instead is here either; a file can be put into a "
+        f"folder named in the environment variable {MODELS_ENV}."
     )
