@@ -67,7 +67,7 @@ def run(config: ServerConfig, *, as_json: bool, exit_with_stdin: bool) -> None:
         if as_json:
             print_json(info)
         else:
-            print_words(info, token_file, Console())
+            print_words(info, token_file)
 
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -151,8 +151,9 @@ def print_json(info: ReadyInfo) -> None:
     sys.stdout.flush()
 
 
-def print_words(info: ReadyInfo, token_file: Path, console: Console) -> None:
+def print_words(info: ReadyInfo, token_file: Path) -> None:
     """Where everything is, for people."""
+    console = Console(emoji=False)  # a fingerprint's ":AB:" would become one
     for notice in info.notices:
         console.print(f"[yellow]![/] {notice}", highlight=False)
     console.print("Scan with the phone, or open the address there:", highlight=False)

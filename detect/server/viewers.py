@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -192,14 +193,13 @@ class Viewer:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            async with asyncio.timeout(SEND_TIMEOUT_S):
-                # Pictures first: a text may wait, a picture gets old.
-                while (taken := self.feed.take()) is not None:
-                    await self._send_picture(*taken, executor)
-                if self._is_ping_due:
-                    await self._send_ping()
-                while self._texts:
-                    await self._socket.send_text(self._texts.popleft())
+            # Pictures first: a text may wait, a picture gets old.
+            while (taken := self.feed.take()) is not None:
+                await _in_time(self._send_picture(*taken, executor))
+            if self._is_ping_due:
+                await _in_time(self._send_ping())
+            while self._texts:
+                await _in_time(self._socket.send_text(self._texts.popleft()))
 
     async def _send_ping(self) -> None:
         self._is_ping_due = False
@@ -324,6 +324,11 @@ class Viewers:
             await asyncio.sleep(TICK_S)
             for viewer in self._viewers:
                 viewer.tick()
+
+
+async def _in_time(sending: Awaitable[None]) -> None:
+    async with asyncio.timeout(SEND_TIMEOUT_S):
+        await sending
 
 
 async def close_socket(socket: WebSocket, code: int, reason: str) -> None:

@@ -109,6 +109,7 @@ def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     with serving(tmp_path, "--exit-with-stdin") as served:
         assert served.process.stdin is not None
         served.process.stdin.close()
+        served.process.stdin = None  # communicate() would flush it
         assert served.process.wait(END_S) == 0
 
 
@@ -127,3 +128,28 @@ def test_an_access_token_is_made_and_kept(tmp_path: Path) -> None:
         assert process.read_access_token() == "from-the-environment"
         assert "DETECT_ACCESS_TOKEN" not in os.environ
     monkeypatch.undo()
+
+
+def test_words_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from detect.server.app import ReadyInfo
+    from detect.server.process import print_words
+
+    fingerprint = "D9:AB:06"  # ":AB:" is an emoji to rich
+    info = ReadyInfo(
+        pid=1,
+        local_url="http://127.0.0.1:8764",
+        phone_url="https://192.168.1.5:8765",
+        pairing_url="https://192.168.1.5:8765/#token",
+        lan_port=8765,
+        local_port=8764,
+        lan_addresses=("192.168.1.5",),
+        fingerprint=fingerprint,
+        is_self_signed=True,
+        notices=("phones: port 8765 is taken",),
+    )
+    print_words(info, tmp_path / "access-token")
+    words = capsys.readouterr().out
+    assert fingerprint in words
+    assert info.pairing_url in words
+    assert info.notices[0] in words
+    assert "▄" in words
