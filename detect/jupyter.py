@@ -1,13 +1,18 @@
-"""Jupyter server extension: frees the kernels of pages that were closed.
+"""Jupyter server extension: frees the kernels of closed pages, and opens the first page.
 
 Voila starts a kernel per page, and its good-bye message is refused for want of an XSRF cookie
 (voila#1458), so the kernels of closed pages would pile up. Such a kernel belongs to no Jupyter
 session and has no WebSocket; when both were true for :data:`GRACE_S` it is shut down. Kernels of
 notebooks opened in JupyterLab have a session and are never touched.
+
+The browser is opened on a one-time address that leads to the dashboard: a browser's command line
+can be read by everybody on the machine, so Jupyter's token must not stand on it, and the redirect
+file Jupyter uses instead cannot be read by browsers in a sandbox (snap, flatpak).
 """
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -84,14 +89,51 @@ async def reap(app: ServerApp, reaper: KernelReaper) -> list[str]:
     return overdue
 
 
+class OneTimeCode:
+    """A secret that is good once."""
+
+    def __init__(self, code: str) -> None:
+        self._code: str | None = code or None
+
+    def take(self, code: str) -> bool:
+        """Whether ``code`` is the one, and was not taken before."""
+        if self._code is None or not secrets.compare_digest(code, self._code):
+            return False
+        self._code = None
+        return True
+
+
+def _add_open_handler(app: ServerApp, code: OneTimeCode, path: str) -> None:
+    """Serve ``<base_url>detect-open/<code>``: a redirect to ``path`` that signs the browser in."""
+    from jupyter_server.auth.decorator import allow_unauthenticated
+    from jupyter_server.base.handlers import JupyterHandler
+    from jupyter_server.utils import url_path_join
+    from tornado.httputil import url_concat
+    from tornado.web import HTTPError
+
+    class OpenHandler(JupyterHandler):
+        @allow_unauthenticated
+        def get(self, given: str) -> None:
+            if not code.take(given):
+                raise HTTPError(404)
+            self.set_header("Cache-Control", "no-store")
+            address = url_path_join(self.base_url, path)
+            self.redirect(url_concat(address, {"token": app.identity_provider.token}))
+
+    web_app: Any = app.web_app  # not annotated upstream
+    route = url_path_join(web_app.settings["base_url"], r"/detect-open/([\w-]+)")
+    web_app.add_handlers(".*$", [(route, OpenHandler)])
+
+
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
     return [{"module": "detect.jupyter"}]
 
 
 def _load_jupyter_server_extension(app: ServerApp) -> None:
-    """Start looking for left kernels; it ends with the server's loop.
+    """Start looking for left kernels, which ends with the server's loop, and serve the first page.
 
-    Configuration ``KernelReaper``: ``grace_s`` and ``check_every_s``.
+    Configuration: ``KernelReaper`` with ``grace_s`` and ``check_every_s``; ``FirstPage`` with
+    ``code`` and ``path``.
     """
     from tornado.ioloop import PeriodicCallback
 
@@ -107,3 +149,5 @@ def _load_jupyter_server_extension(app: ServerApp) -> None:
     callback = PeriodicCallback(look, settings.get("check_every_s", CHECK_EVERY_S) * 1000)
     app.web_app.settings["detect_kernel_reaper"] = callback  # keeps it alive
     callback.start()
+    if first_page := app.config.get("FirstPage"):
+        _add_open_handler(app, OneTimeCode(first_page["code"]), first_page["path"])

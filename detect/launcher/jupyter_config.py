@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from detect.launcher.notebooks import DASHBOARD
+
 JSONValue: TypeAlias = "str | int | float | bool | list[JSONValue] | dict[str, JSONValue] | None"
 Section: TypeAlias = dict[str, JSONValue]
 
 PROXY_NAME = "detect"
 """The media server is under ``<base_url>detect/`` of the Jupyter server."""
 
+DASHBOARD_PATH = f"voila/render/{DASHBOARD}"
 VOILA_TEMPLATE = "detect"
 
 EXTENSIONS = (
@@ -58,6 +61,8 @@ class JupyterPlan:
         The media server's loopback port.
     access_token : str
         The media server's access token; the proxy adds it to every forwarded request.
+    open_code : str
+        Good once, for the page that is opened first.
     """
 
     port: int
@@ -65,6 +70,7 @@ class JupyterPlan:
     notebooks: Path
     server_port: int
     access_token: str = field(repr=False)
+    open_code: str = field(repr=False)
 
 
 def jupyter_config(plan: JupyterPlan) -> dict[str, Section]:
@@ -72,6 +78,7 @@ def jupyter_config(plan: JupyterPlan) -> dict[str, Section]:
     return {
         "ServerApp": _server_section(plan),
         "IdentityProvider": {"token": plan.token},
+        "FirstPage": {"code": plan.open_code, "path": DASHBOARD_PATH},
         "ServerProxy": {"servers": {PROXY_NAME: _proxy_entry(plan)}},
         "VoilaConfiguration": {
             "template": VOILA_TEMPLATE,

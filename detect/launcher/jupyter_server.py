@@ -13,7 +13,7 @@ import httpx
 from detect.config import SERVER_URL_ENV, TOKEN_ENV, data_dir
 from detect.errors import ServerError
 from detect.launcher.children import Child
-from detect.launcher.jupyter_config import JupyterPlan, jupyter_config
+from detect.launcher.jupyter_config import DASHBOARD_PATH, JupyterPlan, jupyter_config
 from detect.launcher.notebooks import DASHBOARD
 
 TEMPLATES_DIR = Path(__file__).parents[1] / "dashboard" / "jupyter_data"
@@ -38,7 +38,12 @@ class JupyterServer:
     @property
     def dashboard_url(self) -> str:
         """The dashboard, with the token."""
-        return f"{self.url}/voila/render/{DASHBOARD}?token={self._plan.token}"
+        return f"{self.url}/{DASHBOARD_PATH}?token={self._plan.token}"
+
+    @property
+    def open_url(self) -> str:
+        """Leads to the dashboard once, and holds no token."""
+        return f"{self.url}/detect-open/{self._plan.open_code}"
 
     @property
     def lab_url(self) -> str:

@@ -1,4 +1,4 @@
-"""The folder of one run: connection files and the page that opens the browser.
+"""The folder of one run: what Jupyter and its kernels need to find each other.
 
 It holds secrets while ``detect up`` runs, so nobody else may read it, and it goes with the run. A
 run that was killed leaves at most its folder; the next start sweeps it.
@@ -6,7 +6,6 @@ run that was killed leaves at most its folder; the next start sweeps it.
 
 from __future__ import annotations
 
-import html
 import os
 import shutil
 from pathlib import Path
@@ -27,18 +26,3 @@ def make_runtime_dir() -> Path:
     shutil.rmtree(own, ignore_errors=True)  # an earlier run may have had our number
     own.mkdir(mode=0o700)
     return own
-
-
-def write_redirect_page(runtime_dir: Path, url: str) -> Path:
-    """Write a page that leads to ``url``, so that its token is on no command line of a browser."""
-    path = runtime_dir / "open.html"
-    escaped = html.escape(url, quote=True)
-    content = (
-        '<!doctype html><meta charset="utf-8">'
-        f'<meta http-equiv="refresh" content="0; url={escaped}">'
-        f'<title>detect</title><p><a href="{escaped}">Open the dashboard</a></p>\n'
-    )
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(content)
-    return path

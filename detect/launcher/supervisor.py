@@ -21,7 +21,7 @@ from detect.launcher.media_server import MediaReady, MediaServer, RestartLimit
 from detect.launcher.notebooks import notebooks_folder
 from detect.launcher.options import UpOptions
 from detect.launcher.progress import Addresses, Progress
-from detect.launcher.runtime import make_runtime_dir, write_redirect_page
+from detect.launcher.runtime import make_runtime_dir
 from detect.server.ports import bind_port
 
 PATIENCE_S = 1.5
@@ -78,7 +78,6 @@ class Supervisor:
     def __init__(self, options: UpOptions, progress: Progress, runtime_dir: Path) -> None:
         self._options = options
         self._progress = progress
-        self._runtime_dir = runtime_dir
         ports = self._choose_ports()
         plan = JupyterPlan(
             port=ports["jupyter"],
@@ -86,6 +85,7 @@ class Supervisor:
             notebooks=notebooks_folder(options.notebooks),
             server_port=ports["local"],
             access_token=secrets.token_urlsafe(32),
+            open_code=secrets.token_urlsafe(32),
         )
         self._jupyter_port = plan.port
         self._media = MediaServer(
@@ -168,8 +168,7 @@ class Supervisor:
             self._open_browser()
 
     def _open_browser(self) -> None:
-        page = write_redirect_page(self._runtime_dir, self._jupyter.dashboard_url)
-        if not webbrowser.open(page.as_uri()):
+        if not webbrowser.open(self._jupyter.open_url):
             self._progress.note("no browser could be opened: copy the dashboard's address")
 
     async def _watch(self) -> None:

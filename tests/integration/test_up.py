@@ -189,6 +189,26 @@ def test_secrets_are_on_no_command_line_and_in_no_log(start: Start) -> None:
         assert bearer not in text
 
 
+def test_the_browser_is_opened_on_an_address_that_is_good_once(
+    start: Start, tmp_path: Path
+) -> None:
+    opened = tmp_path / "opened"
+    running = start("--opens", str(opened))
+    wait_until(
+        lambda: opened.exists() and bool(opened.read_text()), what="the browser to be opened"
+    )
+    url = opened.read_text()
+    assert running.token not in url
+    with httpx.Client(trust_env=False) as browser:
+        assert browser.get(f"{url}x").status_code == 404
+        first = browser.get(url)
+        assert first.status_code == 302
+        assert first.headers["Location"] == str(running.ready["dashboard_url"]).removeprefix(
+            running.jupyter_url
+        )
+        assert browser.get(url).status_code == 404
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGHUP", "SIGKILL"])
 def test_nothing_outlives_it(start: Start, how: str) -> None:

@@ -9,7 +9,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from detect import jupyter
-from detect.jupyter import GRACE_S, KernelReaper, reap
+from detect.jupyter import GRACE_S, KernelReaper, OneTimeCode, reap
 
 
 class FakeClock:
@@ -146,3 +146,14 @@ async def test_the_extension_keeps_looking_when_a_look_fails(
 
 def test_jupyter_finds_the_extension() -> None:
     assert jupyter._jupyter_server_extension_points() == [{"module": "detect.jupyter"}]
+
+
+def test_a_one_time_code_is_good_once() -> None:
+    code = OneTimeCode("right")
+    assert not code.take("wrong")
+    assert code.take("right")
+    assert not code.take("right")
+
+
+def test_an_empty_code_is_never_good() -> None:
+    assert not OneTimeCode("").take("")

@@ -38,6 +38,7 @@ PLAN = JupyterPlan(
     notebooks=Path("books"),
     server_port=8764,
     access_token="access-token",
+    open_code="open-code",
 )
 ADDRESSES = Addresses(
     dashboard_url="http://127.0.0.1:8866/voila/render/dashboard.ipynb?token=t",
@@ -114,6 +115,7 @@ class TestJupyterConfig:
         assert "token'" not in repr(PLAN)
         assert "jupyter-token" not in repr(PLAN)
         assert "access-token" not in repr(PLAN)
+        assert "open-code" not in repr(PLAN)
 
     def test_kernels_know_the_media_server(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -247,12 +249,6 @@ class TestRuntimeDir:
         assert {path.name for path in parent.iterdir()} == {"1", str(os.getpid())}
         if sys.platform != "win32":
             assert stat.S_IMODE(own.stat().st_mode) == 0o700
-
-    def test_the_redirect_page_is_private_and_escaped(self, tmp_path: Path) -> None:
-        page = runtime.write_redirect_page(tmp_path, 'http://x/?a=1&b="<')
-        assert "a=1&amp;b=&quot;&lt;" in page.read_text()
-        if sys.platform != "win32":
-            assert stat.S_IMODE(page.stat().st_mode) == 0o600
 
 
 class TestLogFile:
