@@ -161,11 +161,11 @@ class Server:
         """Ask until it holds: another part of the program has to get there."""
         status: dict[str, Any] = {}
         try:
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(30):
                 while not condition(status := await self.status()):
                     pass
         except TimeoutError:
-            raise AssertionError(f"waited 15 s for {what}; the status is {status}") from None
+            raise AssertionError(f"waited 30 s for {what}; the status is {status}") from None
         return status
 
 
@@ -207,7 +207,7 @@ async def running_server(
             yield Server(info, http, sessions)
     finally:
         stop.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await task
 
 
@@ -237,16 +237,16 @@ class Phone:
 
     async def join(self, url: str, **auth: Payload) -> dict[str, Any]:
         """Connect and return the ``welcome``."""
-        await self.socket.connect(url, auth={"protocol": 1, **auth}, wait_timeout=10)
-        async with asyncio.timeout(10):
+        await self.socket.connect(url, auth={"protocol": 1, **auth}, wait_timeout=30)
+        async with asyncio.timeout(30):
             return await self.welcome.get()
 
     async def refusal(self, url: str, auth: Payload) -> str:
         """Try to connect and return the code of the refusal."""
         try:
-            await self.socket.connect(url, auth=auth, wait_timeout=10)
+            await self.socket.connect(url, auth=auth, wait_timeout=30)
         except socketio.exceptions.ConnectionError:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 payload = await self.refused.get()
             code: str = (payload.get("data") or payload)["code"]
             return code
@@ -263,7 +263,7 @@ class Phone:
         return False
 
     async def offer(self, sdp: Payload = "v=0") -> dict[str, Any]:
-        answer: dict[str, Any] = await self.socket.call("offer", {"sdp": sdp}, timeout=15)
+        answer: dict[str, Any] = await self.socket.call("offer", {"sdp": sdp}, timeout=30)
         return answer
 
     async def leave(self) -> None:
@@ -310,7 +310,7 @@ class Viewer:
 
     async def picture(self) -> tuple[PictureHeader, bytes]:
         """The next picture."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             while not isinstance(message := await self.receive(), tuple):
                 pass
         return message[0], bytes(message[1])
@@ -320,7 +320,7 @@ class Viewer:
         for message in self.texts:
             if condition(message):
                 return message
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             while isinstance(message := await self.receive(), tuple) or not condition(message):
                 pass
         return message
@@ -333,7 +333,7 @@ class Viewer:
 
     async def close_code(self) -> int:
         """Read until the server closes, and say with which code."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             with suppress(ConnectionClosed):
                 while True:
                     await self.receive()

@@ -83,7 +83,7 @@ async def check_path(server: Server, phone: FakePhone, viewer: Viewer) -> list[P
     assert last.error_ms is not None
     true_ms = viewer_ms() - age_ms(phone, last.rtp)
     assert abs(last.captured_ms - true_ms) <= last.error_ms + 1
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         results = parse_results(await phone.results.get())
     assert results.size_wh == (640, 480)
     return headers

@@ -148,7 +148,7 @@ async def settled(viewer: Viewer) -> None:
     """Everything this viewer has sent was read: the server answers a ``watch`` in order."""
     n_before = len(viewer.states)
     await viewer.send(Watch(None))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(viewer.states) == n_before:
             await viewer.receive()
 
@@ -213,7 +213,7 @@ async def test_a_page_follows_the_newest_phone_or_the_one_it_chose(home: Path) -
 
 
 async def settled_on(viewer: Viewer, stream_id: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not viewer.states or viewer.states[-1].stream_id != stream_id:
             await viewer.receive()
 
