@@ -16,7 +16,7 @@ import threading
 import warnings
 from typing import Any
 
-PATIENCE_S = 1.2
+PATIENCE_S = 1.0
 """Everything has to be gone within 2 s of the parent."""
 
 

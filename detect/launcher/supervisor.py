@@ -24,7 +24,7 @@ from detect.launcher.progress import Addresses, Progress
 from detect.launcher.runtime import make_runtime_dir
 from detect.server.ports import bind_port
 
-PATIENCE_S = 1.5
+PATIENCE_S = 1.4
 """How long children may take to leave by themselves: all is gone within 2 s of Ctrl-C."""
 
 STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
