@@ -17,13 +17,14 @@ from detect.server.addresses import host_names, lan_addresses, url_host
 from detect.server.api import Parts, pairing_url
 from detect.server.assets import Assets
 from detect.server.guards import HostPolicy
-from detect.server.hub import Hub, NewSession, session_maker
+from detect.server.hub import Hub
 from detect.server.listeners import MAX_LAN_CONNECTIONS, Listener, lan_app, local_app
 from detect.server.models import LoadPipeline, ModelHost, ModelState, ModelStatus
 from detect.server.pairing import Pairing
 from detect.server.phones import Phones
 from detect.server.ports import BoundPort, bind_port
 from detect.server.resources import ResourceSampler
+from detect.server.sessions import NewSession, session_maker
 from detect.server.signaling import Signaling
 from detect.server.status import PhoneAddress, StatusReport
 from detect.server.tasks import TaskOwner

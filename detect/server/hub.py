@@ -14,19 +14,17 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import partial
-from typing import Protocol
 
 from detect.clock import NowNs, duration_ms, now_ns
-from detect.config import DetectionSettings, IceServer
+from detect.config import DetectionSettings
 from detect.flow.scheduler import FramePipeline, Scheduler
 from detect.latest import LatestSlot
 from detect.metrics import StreamMetrics
 from detect.protocol import PhoneState, StreamChanged, build_results
-from detect.rtc.session import PhoneSession, SessionState
-from detect.rtc.stats import SessionStats
+from detect.rtc.session import SessionState
 from detect.server.feed import SentPicture
 from detect.server.pictures import Picture
+from detect.server.sessions import NewSession, Session
 from detect.server.viewers import Viewers
 from detect.types import Frame, FrameResult, FrameTimes
 
@@ -61,30 +59,6 @@ _LIVENESS = {
     StreamState.STALLED: 3,
     StreamState.LIVE: 4,
 }
-
-
-class Session(Protocol):
-    """The part of :class:`detect.rtc.session.PhoneSession` used here."""
-
-    message: str
-
-    async def answer(self, offer_sdp: str) -> str: ...  # noqa: D102
-    def send_results(self, text: str) -> None: ...  # noqa: D102
-    def stats(self) -> SessionStats: ...  # noqa: D102
-    async def close(self) -> None: ...  # noqa: D102
-
-
-class NewSession(Protocol):
-    """Makes the session of one connection."""
-
-    def __call__(  # noqa: D102
-        self,
-        *,
-        stream_id: str,
-        on_frame: Callable[[Frame], None],
-        on_state: Callable[[SessionState], None],
-        on_phone_state: Callable[[PhoneState], None],
-    ) -> Session: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -400,9 +374,3 @@ def new_stream_id() -> str:
 
 def _appeal(stream: Stream) -> tuple[int, int]:
     return _LIVENESS[stream.state], stream.since_ns
-
-
-def session_maker(ice_servers: tuple[IceServer, ...], now: NowNs = now_ns) -> NewSession:
-    """Sessions over WebRTC with these ICE servers."""
-    maker: NewSession = partial(PhoneSession, ice_servers=ice_servers, now=now)
-    return maker

@@ -37,7 +37,7 @@ from detect.protocol import (
 from detect.rtc.session import SessionState
 from detect.rtc.stats import SessionStats
 from detect.server.app import ReadyInfo, run_server
-from detect.server.hub import NewSession
+from detect.server.sessions import NewSession
 from detect.types import Detections, Frame
 from detect.vision.pipeline import ModelSpec, PipelineOutput
 

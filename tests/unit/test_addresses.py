@@ -10,7 +10,6 @@ import psutil
 import pytest
 
 from detect.errors import ServerError
-from detect.server import addresses
 from detect.server.addresses import Interface, host_names, lan_addresses, rank_addresses, url_host
 from detect.server.ports import bind_port, port_owner
 
@@ -56,10 +55,7 @@ def test_this_machines_addresses_are_usable() -> None:
 
 
 def test_interfaces_that_are_down_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    stats = {
-        name: value._replace(isup=False)  # type: ignore[attr-defined]  # a named tuple
-        for name, value in psutil.net_if_stats().items()
-    }
+    stats = {name: value._replace(isup=False) for name, value in psutil.net_if_stats().items()}
     monkeypatch.setattr(psutil, "net_if_stats", lambda: stats)
     assert lan_addresses() == ()
 
@@ -74,7 +70,7 @@ def test_interfaces_that_are_down_do_not_count(monkeypatch: pytest.MonkeyPatch) 
     ],
 )
 def test_host_names(monkeypatch: pytest.MonkeyPatch, name: str, expected: tuple[str]) -> None:
-    monkeypatch.setattr(addresses.socket, "gethostname", lambda: name)
+    monkeypatch.setattr(socket, "gethostname", lambda: name)
     assert host_names() == expected
 
 
