@@ -27,7 +27,7 @@ export function show(
 }
 
 /** The annotated picture as a stream, for ipywebrtc's recorders. */
-export function captureStream(model: ViewModel, serverUrl: string): MediaStream {
+export function captureStream(model: ViewModel, serverUrl: string): Promise<MediaStream> {
   return sessionOf(model, serverUrl).captureStream();
 }
 

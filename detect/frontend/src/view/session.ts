@@ -25,6 +25,18 @@ import { RecorderCanvas, Surface } from "./surface.ts";
 const HEARTBEAT_MS = 10_000;
 /** Badges change often enough to be live and seldom enough to be read. */
 const BADGE_MS = 250;
+/** A recorder waits no longer than this for a picture of a stalled stream. */
+const FIRST_PICTURE_MS = 1000;
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
 
 export class Session {
   readonly #model: ViewModel;
@@ -42,6 +54,7 @@ export class Session {
     now: nowMs,
   });
   #recorder: RecorderCanvas | null = null;
+  #onRecorded: () => void = () => {};
   #situation: Situation = {
     connection: "connecting",
     state: "waiting",
@@ -84,9 +97,17 @@ export class Session {
   }
 
   /** A stream of the annotated picture, for ipywebrtc's recorders. */
-  captureStream(): MediaStream {
+  async captureStream(): Promise<MediaStream> {
     this.#recorder ??= new RecorderCanvas();
+    // An image recorder keeps the stream's first picture: it must not be the empty canvas.
+    await Promise.race([this.#nextPicture(), pause(FIRST_PICTURE_MS, this.#lifetime.signal)]);
     return this.#recorder.stream();
+  }
+
+  #nextPicture(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#onRecorded = resolve;
+    });
   }
 
   close(): void {
@@ -169,6 +190,7 @@ export class Session {
   #draw(bitmap: ImageBitmap, header: PictureHeader): void {
     for (const surface of this.#surfaces) surface.draw(bitmap, header, this.#classNames);
     this.#recorder?.draw(bitmap, header, this.#classNames);
+    if (this.#recorder) this.#onRecorded();
     bitmap.close();
     const drawnMs = this.#now();
     this.#figures.add(header, drawnMs);
