@@ -165,6 +165,7 @@ class Viewer:
             case Ack():
                 self.feed.ack(message.seq)
             case Drawn():
+                self.feed.ack(message.seq)
                 self._on_drawn(message)
             case ViewerPong():
                 self.clock.on_pong(message)

@@ -2,9 +2,10 @@
  * From an arrived message to a drawn picture, newest first.
  *
  * At most one picture is being decoded and at most one waits; a newer one replaces the waiting one.
- * A picture is acknowledged when it is decoded, just before it is drawn, so that the next one
- * travels while this one is painted. One that cannot be decoded is acknowledged too: the stream
- * must not stand still because of it.
+ * One small message goes back per picture, whatever became of it: `drawn`, or a bare `ack` when it
+ * was not drawn. Two in a row would meet Nagle's algorithm in the reverse proxy: the second waits for
+ * the TCP acknowledgement of the first, which the kernel delays by up to 40 ms, and the next picture
+ * waits with it (measured: the wait before sending fell from 7.3 to 0.1 ms at the median).
  */
 import type { Clock } from "../clock.ts";
 import type { Picture, PictureHeader } from "../protocol.ts";
@@ -75,10 +76,10 @@ export class PicturePump<B extends Bitmap> {
     const epoch = this.#epoch;
     const bitmap = await this.#decode(jpeg);
     if (epoch !== this.#epoch) return bitmap?.close();
-    this.#hooks.ack(header.seq);
-    if (!bitmap) return;
+    if (!bitmap) return this.#hooks.ack(header.seq);
     if (this.#waiting) {
       this.nReplaced += 1;
+      this.#hooks.ack(header.seq);
       return bitmap.close();
     }
     this.#hooks.draw(bitmap, header, arrivedMs);
