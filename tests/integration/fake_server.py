@@ -117,7 +117,7 @@ def picture(fake: Fake) -> bytes:
         "stages": {k: v for k, v in STAGE_MS.items() if k != "draw"},
     }
     text = json.dumps(header).encode()
-    return struct.pack("<I", len(text)) + text + jpeg
+    return struct.pack("<I", len(text)) + text + bytes(jpeg)
 
 
 def build(fake: Fake) -> FastAPI:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import httpx
 import pytest
@@ -22,6 +23,9 @@ from detect.dashboard.view import bundle_name
 from detect.resources import notebooks_dir
 from tests.conftest import CHROMIUM_FLAGS
 from tests.integration.fake_server import Fake, ServerThread
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
 
@@ -109,7 +113,7 @@ def page_url(fake: Fake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 
 
 @pytest.fixture(scope="module")
-def browser(chromium_path: str) -> Iterator[sync_api.Browser]:
+def browser(chromium_path: str) -> Iterator[Browser]:
     with sync_api.sync_playwright() as playwright:
         launched = playwright.chromium.launch(
             executable_path=chromium_path, args=list(CHROMIUM_FLAGS)
@@ -119,7 +123,7 @@ def browser(chromium_path: str) -> Iterator[sync_api.Browser]:
 
 
 def test_from_waiting_to_live_and_back(
-    fake: Fake, page_url: str, browser: sync_api.Browser, tmp_path: Path
+    fake: Fake, page_url: str, browser: Browser, tmp_path: Path
 ) -> None:
     fake.state = None
     page = browser.new_page(viewport={"width": 1280, "height": 900})
@@ -170,7 +174,7 @@ def test_from_waiting_to_live_and_back(
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "dark"), (390, "light")])
 def test_it_fits_its_screen(
-    fake: Fake, page_url: str, browser: sync_api.Browser, width: int, theme: str
+    fake: Fake, page_url: str, browser: Browser, width: int, theme: Literal["dark", "light"]
 ) -> None:
     fake.state = "live"
     context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=theme)
@@ -184,9 +188,7 @@ def test_it_fits_its_screen(
     context.close()
 
 
-def test_without_a_clock_it_says_processing(
-    fake: Fake, page_url: str, browser: sync_api.Browser
-) -> None:
+def test_without_a_clock_it_says_processing(fake: Fake, page_url: str, browser: Browser) -> None:
     fake.state, fake.is_synchronised = "live", False
     page = browser.new_page()
     page.goto(page_url)

@@ -79,7 +79,7 @@ def test_every_stage_is_in_one_group() -> None:
 
 
 def test_group_medians_sum_the_stages_of_a_group() -> None:
-    rows = {
+    rows: dict[str, list[float | None]] = {
         "infer_ms": [10.0, 20.0, 30.0],
         "decide_ms": [1.0, 2.0, None],
         "track_ms": [0.5, 0.5, 0.5],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import anywidget
 import ipywebrtc
@@ -23,7 +24,7 @@ def typescript_traits() -> dict[str, str]:
     return dict(re.findall(r"^  (\w+): (.+);$", body[1], re.M))
 
 
-def python_traits() -> dict[str, t.TraitType]:
+def python_traits() -> dict[str, t.TraitType[Any, Any]]:
     own = DetectionView.class_own_traits(sync=True)
     return {
         name: trait for name, trait in own.items() if name not in anywidget.AnyWidget().traits()
@@ -47,7 +48,7 @@ def test_traits_are_those_of_the_front_end() -> None:
 def test_connection_words_are_those_of_the_front_end() -> None:
     words = re.search(r"type Connection = (.+);", MODEL_TS.read_text("utf-8"))
     assert words is not None
-    assert re.findall(r'"(\w+)"', words[1]) == list(DetectionView.connection.values)
+    assert re.findall(r'"(\w+)"', words[1]) == list(DetectionView.connection.values or ())
 
 
 def test_it_is_a_stream_that_recorders_take() -> None:
