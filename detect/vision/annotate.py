@@ -46,7 +46,7 @@ def draw_detections(
     draw = ImageDraw.Draw(image)
     shorter_px = min(image.size)
     width_px = max(2, round(shorter_px / 180))
-    font = ImageFont.load_default(min(28, max(11, shorter_px / 26)))
+    font = ImageFont.load_default(min(28, max(11, shorter_px / 40)))
     corners_px = clip_boxes(detections.xyxy_px, (image.width - 1, image.height - 1))
     for row in reversed(range(len(detections))):
         colour = class_colour(int(detections.class_id[row]))

@@ -11,6 +11,8 @@ export interface OverlayOptions {
   /** Size of the canvas that shows exactly that picture, in canvas pixels. */
   readonly canvasWh: SizeWh;
   readonly classNames: readonly string[];
+  /** Canvas pixels per CSS pixel, so that labels are as large on a phone's dense screen. */
+  readonly pixelRatio?: number;
   /** The boxes are older than they should be: drawn dashed and grey, and marked. */
   readonly stale?: boolean;
 }
@@ -68,9 +70,10 @@ export function lineWidthPx(canvasWh: SizeWh): number {
   return Math.max(1.5, Math.min(...canvasWh) / 180);
 }
 
-/** Height of the label's letters in canvas pixels. */
-export function fontSizePx(canvasWh: SizeWh): number {
-  return Math.round(Math.min(28, Math.max(11, Math.min(...canvasWh) / 26)));
+/** Height of the label's letters in canvas pixels: 11 to 28 CSS pixels, as the picture is large. */
+export function fontSizePx(canvasWh: SizeWh, pixelRatio = 1): number {
+  const shorterCssPx = Math.min(...canvasWh) / pixelRatio;
+  return Math.round(Math.min(28, Math.max(11, shorterCssPx / 40)) * pixelRatio);
 }
 
 /** What a label says: `person 87 % #3`. */
@@ -114,20 +117,21 @@ export function drawBoxes(
   boxes: readonly Box[],
   options: OverlayOptions,
 ): void {
-  const { canvasWh, stale = false } = options;
+  const { canvasWh, pixelRatio, stale = false } = options;
+  const letterPx = fontSizePx(canvasWh, pixelRatio);
   ctx.save();
   ctx.clearRect(0, 0, canvasWh[0], canvasWh[1]);
-  ctx.font = `600 ${fontSizePx(canvasWh)}px system-ui, sans-serif`;
+  ctx.font = `600 ${letterPx}px system-ui, sans-serif`;
   ctx.textBaseline = "middle";
   ctx.textAlign = "left";
   for (const box of [...boxes].sort((a, b) => a.score - b.score)) {
-    drawBox(ctx, box, options);
+    drawBox(ctx, box, letterPx, options);
   }
-  if (stale) drawStaleMark(ctx, canvasWh);
+  if (stale) drawStaleMark(ctx, letterPx, canvasWh);
   ctx.restore();
 }
 
-function drawBox(ctx: OverlayContext, box: Box, options: OverlayOptions): void {
+function drawBox(ctx: OverlayContext, box: Box, letterPx: number, options: OverlayOptions): void {
   const { sizeWh, canvasWh, classNames, stale = false } = options;
   const rect = boxOnCanvas(box, sizeWh, canvasWh);
   if (!rect) return;
@@ -143,30 +147,32 @@ function drawBox(ctx: OverlayContext, box: Box, options: OverlayOptions): void {
     Math.max(0, rect.width - width),
     Math.max(0, rect.height - width),
   );
-  drawLabel(ctx, labelText(box, classNames), { at: rect, canvasWh, colour, ink: INK_DARK });
+  const text = labelText(box, classNames);
+  drawLabel(ctx, text, { at: rect, canvasWh, letterPx, colour, ink: INK_DARK });
 }
 
 interface LabelStyle {
   readonly at: Rect;
   readonly canvasWh: SizeWh;
+  readonly letterPx: number;
   readonly colour: string;
   readonly ink: string;
 }
 
 function drawLabel(ctx: OverlayContext, text: string, style: LabelStyle): void {
-  const { at, canvasWh, colour, ink } = style;
-  const size = fontSizePx(canvasWh);
-  const padding = Math.round(size * 0.35);
-  const labelWh = [ctx.measureText(text).width + 2 * padding, size + padding] as const;
+  const { at, canvasWh, letterPx, colour, ink } = style;
+  const padding = Math.round(letterPx * 0.35);
+  const labelWh = [ctx.measureText(text).width + 2 * padding, letterPx + padding] as const;
   const label = placeLabel(at, labelWh, canvasWh);
   ctx.fillStyle = colour;
   ctx.fillRect(label.x, label.y, label.width, label.height);
   ctx.fillStyle = ink;
   // The middle of the letter box lies above the middle of the letters most labels are made of.
-  ctx.fillText(text, label.x + padding, label.y + label.height / 2 + size * 0.06);
+  ctx.fillText(text, label.x + padding, label.y + label.height / 2 + letterPx * 0.06);
 }
 
-function drawStaleMark(ctx: OverlayContext, canvasWh: SizeWh): void {
-  const corner = { x: 0, y: canvasWh[1], width: 0, height: 0 };
-  drawLabel(ctx, "old boxes", { at: corner, canvasWh, colour: "rgb(0 0 0 / 70%)", ink: INK_LIGHT });
+function drawStaleMark(ctx: OverlayContext, letterPx: number, canvasWh: SizeWh): void {
+  const at = { x: 0, y: canvasWh[1], width: 0, height: 0 };
+  const colour = "rgb(0 0 0 / 70%)";
+  drawLabel(ctx, "old boxes", { at, canvasWh, letterPx, colour, ink: INK_LIGHT });
 }

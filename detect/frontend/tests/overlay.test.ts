@@ -125,6 +125,7 @@ test("lines and letters grow with the canvas and stay readable on a small one", 
   expect(lineWidthPx([1920, 1080])).toBeGreaterThan(lineWidthPx([640, 480]));
   expect(fontSizePx([160, 120])).toBe(11);
   expect(fontSizePx([4000, 3000])).toBe(28);
+  expect(fontSizePx([320, 240], 2)).toBe(22);
 });
 
 test("the line lies wholly inside the picture", () => {

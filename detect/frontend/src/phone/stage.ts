@@ -93,12 +93,13 @@ export class Stage {
       this.clear();
       return;
     }
-    const ratio = globalThis.devicePixelRatio || 1;
+    const ratio = Math.min(globalThis.devicePixelRatio || 1, MAX_PIXEL_RATIO);
     const canvasWh = canvasSize(results.sizeWh, [clientWidth, clientHeight], ratio);
     this.#resize(canvasWh);
     const { sizeWh, boxes } = results;
     const stale = isStale && boxes.length > 0;
-    drawBoxes(this.#context, boxes, { sizeWh, canvasWh, classNames: this.#classNames, stale });
+    const classNames = this.#classNames;
+    drawBoxes(this.#context, boxes, { sizeWh, canvasWh, classNames, pixelRatio: ratio, stale });
   }
 
   /** Setting a canvas' size clears and reallocates it, even to the same value. */

@@ -105,6 +105,7 @@ export class Surface {
       sizeWh: header.sizeWh,
       canvasWh,
       classNames,
+      pixelRatio: window.devicePixelRatio || 1,
       stale: isStale,
     });
   }
