@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from bench.frame_code import FrameCode
+from detect.launcher.browser import find_chromium
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -29,18 +28,16 @@ CLIP_PATH = "/bench-clip.bin"
 PAGES = Path(__file__).parent / "pages"
 
 
-def find_chromium() -> str:
-    """Path of a Chromium: ``CHROMIUM`` if set, else the first on the PATH.
+def chromium_path() -> str:
+    """Path of a Chromium on this machine.
 
     Raises
     ------
     FileNotFoundError
         If there is none.
     """
-    names = (os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome", "chrome")
-    for name in names:
-        if name and (path := shutil.which(name)):
-            return path
+    if path := find_chromium():
+        return path
     raise FileNotFoundError(
         "no Chromium found: install it (Debian: apt-get install chromium), or set CHROMIUM to it"
     )
@@ -80,7 +77,7 @@ class Browsers:
         self._browsers: list[Browser] = []
         for _ in range(2):
             browser = playwright.chromium.launch(
-                executable_path=find_chromium(), args=list(CHROMIUM_FLAGS)
+                executable_path=chromium_path(), args=list(CHROMIUM_FLAGS)
             )
             self._stack.callback(browser.close)
             self._browsers.append(browser)
