@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Set up everything and run the dashboard. Options go to `detect up`, for example:
 #   ./start.sh
-#   ./start.sh --no-browser --model yolox-tiny
+#   ./start.sh --no-browser --model nanodet-m-320
 #   ./start.sh --help
 # A second start skips what is done. DETECT_VENV puts the environment elsewhere than .venv.
 set -euo pipefail

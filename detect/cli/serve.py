@@ -68,7 +68,7 @@ def serve(
     Dashboards and Prometheus use the loopback port with the access token, which comes from the
     environment variable DETECT_ACCESS_TOKEN or from a file only you can read.
 
-    Examples: [bold]detect serve[/] · [bold]detect serve --model yolox-tiny --threads 2[/] ·
+    Examples: [bold]detect serve[/] · [bold]detect serve --model nanodet-m-320 --threads 2[/] ·
     [bold]detect serve --public-url https://example.ngrok.app[/]
     """
     from detect.config import DetectionSettings, ServerConfig

@@ -75,7 +75,7 @@ def up(
 
     Prints a QR code for the phone and opens the dashboard in the browser.
 
-    Examples: [bold]detect up[/] · [bold]detect up --model yolox-tiny --threads 2[/] ·
+    Examples: [bold]detect up[/] · [bold]detect up --model nanodet-m-320 --threads 2[/] ·
     [bold]detect up --public-url https://example.ngrok.app[/]
     """
     from detect.launcher import up as start_everything
