@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from detect.config import ServerConfig, data_dir
 from detect.errors import ServerError
+from detect.rtc.receiver import check_aiortc
 from detect.server import tls
 from detect.server.addresses import host_names, lan_addresses, url_host
 from detect.server.api import Parts, pairing_url
@@ -107,7 +108,11 @@ async def run_server(
         If no port is free.
     ConfigError
         If the given certificate is not usable.
+    TransportError
+        If the installed aiortc is one this package cannot work with.
     """
+    if new_session is None:
+        check_aiortc()  # now, not when the first phone comes
     with contextlib.ExitStack() as sockets:
         lan = bind_port(config.lan_host, config.lan_port, what="phones")
         sockets.enter_context(lan.socket)

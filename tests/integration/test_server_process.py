@@ -113,6 +113,27 @@ def test_it_ends_with_its_parent(tmp_path: Path) -> None:
         assert served.process.wait(END_S) == 0
 
 
+def test_an_unknown_aiortc_is_named_before_any_phone_comes(tmp_path: Path) -> None:
+    program = (
+        "from detect.cli import main; from detect.rtc import receiver;"
+        "receiver.PRIVATE_ATTRIBUTES += ('_from_the_past',); main()"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, "serve", *ARGUMENTS, "--json"],
+        env={**os.environ, "DETECT_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert ended.returncode == 2
+    assert "lacks _from_the_past" in ended.stderr
+    assert "pip install" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.stdout == ""
+
+
 def test_an_access_token_is_made_and_kept(tmp_path: Path) -> None:
     from detect.server import process
 
