@@ -17,8 +17,10 @@ from detect.protocol.wire import (
     MAX_MESSAGE_BYTES,
     MAX_PICTURE_BYTES,
     MAX_RESULTS_BYTES,
+    MAX_SETTINGS_BYTES,
     Counter,
     Ms,
+    Path,
     RtpTimestamp,
     Sentence,
     SizeWh,
@@ -140,7 +142,7 @@ class PictureHeader:
 class SettingsPatch:
     """Body of ``PATCH api/settings``: what is None stays as it is."""
 
-    model: Annotated[Word, Field(min_length=1)] | None = None
+    model: Path | None = None
     score_threshold: Annotated[float, Field(ge=0.01, le=1)] | None = None
     iou_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
 
@@ -176,7 +178,7 @@ def parse_server_message(data: object) -> ServerMessage:
 
 def parse_settings_patch(data: object) -> SettingsPatch:
     """Body of ``PATCH api/settings``; raises ``ProtocolError``."""
-    return parse_text(_SETTINGS, data, "settings", MAX_MESSAGE_BYTES)
+    return parse_text(_SETTINGS, data, "settings", MAX_SETTINGS_BYTES)
 
 
 def build_picture(header: PictureHeader, jpeg: bytes) -> bytes:

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 PROTOCOL_VERSION = 1
 
 MAX_MESSAGE_BYTES = 4096
-"""Largest JSON text of the control channel, of a viewer, or of a settings change."""
+"""Largest JSON text of the control channel or of a viewer."""
+MAX_PATH_LENGTH = 4096
+"""Characters of a path: ``PATH_MAX`` of Linux; other systems allow less."""
+MAX_SETTINGS_BYTES = 32 * 1024
+"""Largest settings change: a path whose every character is escaped (``\\u20ac``) fits."""
 MAX_SDP_BYTES = 64 * 1024
 """Largest offer: a browser's complete video offer is 5 to 10 KiB."""
 MAX_RESULTS_BYTES = 128 * 1024
@@ -41,6 +45,10 @@ SizeWh = tuple[Pixels, Pixels]
 """Width and height of a picture."""
 Word = Annotated[str, Field(max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """A short text with no control characters: names, codes, identifiers."""
+Path = Annotated[
+    str, Field(min_length=1, max_length=MAX_PATH_LENGTH, pattern=r"^[^\x00-\x1f\x7f]*$")
+]
+"""A name in the registry or the path of a file: long, but with no control characters either."""
 Sentence = Annotated[str, Field(max_length=1000)]
 """Words for the user."""
 Token = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[\x21-\x7e]+$")]

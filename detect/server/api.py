@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 
 from detect.config import DEFAULT_MODEL
 from detect.errors import ConfigError, DetectError, ProtocolError
-from detect.protocol import MAX_MESSAGE_BYTES, parse_settings_patch
+from detect.protocol import MAX_SETTINGS_BYTES, parse_settings_patch
 from detect.server.hub import Hub, Stream
 from detect.server.models import ModelHost
 from detect.server.pairing import Pairing, PairingCode
@@ -203,7 +203,7 @@ async def _small_body(request: Request) -> bytes:
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_MESSAGE_BYTES:
+        if len(body) > MAX_SETTINGS_BYTES:
             raise ApiError(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "The body is too large."
             )

@@ -252,7 +252,7 @@ async def test_errors_have_one_shape(home: Path) -> None:
             (await http.get("/api/streams/none/metrics.json"), 404),
             (await http.patch("/api/settings", json={"score_threshold": 7}), 400),
             (await http.patch("/api/settings", content=b"rubbish"), 400),
-            (await http.patch("/api/settings", content=b" " * 10_000), 413),
+            (await http.patch("/api/settings", content=b" " * 40_000), 413),
         ]
         for answer, status in cases:
             assert answer.status_code == status

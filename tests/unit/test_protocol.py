@@ -355,8 +355,24 @@ def test_settings_patch(body: str, expected: DetectionSettings) -> None:
     assert protocol.parse_settings_patch(body).apply(DetectionSettings()) == expected
 
 
+@pytest.mark.parametrize("letter", ["m", "\N{EURO SIGN}"])
+def test_a_model_may_be_a_long_path(letter: str) -> None:
+    path = "/" + letter * 4095
+    assert protocol.parse_settings_patch(json.dumps({"model": path})).model == path
+    with pytest.raises(ProtocolError, match="4096 characters"):
+        protocol.parse_settings_patch(json.dumps({"model": path + letter}))
+
+
 @pytest.mark.parametrize(
-    "body", ['{"score_threshold": 0}', '{"score_threshold": 2}', '{"model": ""}', "[]", "null"]
+    "body",
+    [
+        '{"score_threshold": 0}',
+        '{"score_threshold": 2}',
+        '{"model": ""}',
+        r'{"model": "a\nb"}',
+        "[]",
+        "null",
+    ],
 )
 def test_settings_out_of_range_are_refused(body: str) -> None:
     with pytest.raises(ProtocolError, match="settings"):
