@@ -203,12 +203,13 @@ class Phones:
         if self._hub.get(stream_id) is None:
             return False
         self._pairing.revoke(stream_id)
-        await self._hub.remove(stream_id)
         connection = self._connections.pop(stream_id, None)
         if connection is not None:
+            # Before its media ends, or the phone takes that for a lost connection and tries again.
             await connection.dismiss(
                 Refusal("removed", "The dashboard removed this phone. Scan a new code to return.")
             )
+        await self._hub.remove(stream_id)
         return True
 
     async def expire(self) -> None:
