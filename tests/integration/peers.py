@@ -25,6 +25,7 @@ from aiortc.mediastreams import MediaStreamError
 from aiortc.rtcconfiguration import RTCBundlePolicy
 from aiortc.rtp import RtcpPacket, RtcpSrPacket, RtpPacket, is_rtcp
 
+from detect.clock import now_ns
 from detect.protocol import Notice, Ping, Pong, Profile, parse_control_message
 from detect.protocol.wire import encode
 from detect.rtc.clocksync import NTP_UNIX_OFFSET_S
@@ -74,11 +75,10 @@ class NumberedTrack(MediaStreamTrack):
     async def _next_slot(self) -> None:
         if self.readyState != "live":
             raise MediaStreamError
-        loop = asyncio.get_running_loop()
         if self._start_s is None:
-            self._start_s = loop.time()
+            self._start_s = now_ns() / 1e9
         self._n_slots += 1
-        await asyncio.sleep(self._start_s + self._n_slots * self._interval_s - loop.time())
+        await asyncio.sleep(self._start_s + self._n_slots * self._interval_s - now_ns() / 1e9)
 
     def _picture(self) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
         """A window sliding over coarse noise: every frame is several packets, none is huge."""
@@ -190,7 +190,7 @@ class FakePhone:
         for packet in packets:
             if isinstance(packet, RtcpSrPacket) and self._rtp_origin is not None:
                 info = packet.sender_info
-                age_s = time.monotonic() - self.captured_ns(info.rtp_timestamp) / 1e9
+                age_s = now_ns() / 1e9 - self.captured_ns(info.rtp_timestamp) / 1e9
                 info.ntp_timestamp = round((time.time() - age_s + NTP_UNIX_OFFSET_S) * 2**32)
         return b"".join(bytes(packet) for packet in packets)
 

@@ -90,7 +90,7 @@ async def check_path(server: Server, phone: FakePhone, viewer: Viewer) -> list[P
 
 
 def age_ms(phone: FakePhone, rtp: int) -> float:
-    """True age of a frame: phone and test share the process's monotonic clock."""
+    """True age of a frame: phone and test share the process's clock."""
     from detect.clock import now_ns
 
     return (now_ns() - phone.captured_ns(rtp)) / 1e6

@@ -15,6 +15,18 @@ def test_the_clock_never_goes_back() -> None:
     assert points[0] >= EPOCH_NS
 
 
+def test_the_clock_ticks_much_faster_than_frames_come() -> None:
+    start_ns = previous_ns = now_ns()
+    ticks_ns = []
+    while previous_ns - start_ns < 50_000_000:
+        time_ns = now_ns()
+        if time_ns != previous_ns:
+            ticks_ns.append(time_ns - previous_ns)
+            previous_ns = time_ns
+
+    assert min(ticks_ns) < 1_000_000
+
+
 def test_the_epoch_is_zero_on_the_wire() -> None:
     assert to_wire_ms(EPOCH_NS) == 0
     assert to_wire_ms(EPOCH_NS + 1_500_000) == 1.5
