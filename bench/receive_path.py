@@ -17,11 +17,11 @@ from itertools import pairwise
 from typing import Annotated
 
 import aiortc
-import numpy as np
 import typer
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 
+from bench.stats import QUANTILES, percentiles
 from detect.rtc.session import PhoneSession
 from detect.types import Frame
 from tests.integration.peers import FakePhone, Outgoing
@@ -114,10 +114,14 @@ async def measure(name: str, run: Callable[..., object], *, loses_one: bool, sec
     latencies_ms = [(shown[ts] - wire.sent_ns[ts]) / 1e6 for ts in shown if ts in wire.sent_ns]
     tail_ms = latencies_ms[-30:]
     longest_ms = max(b - a for a, b in pairwise(shown.values())) / 1e6
-    p50, p95, p99 = np.percentile(latencies_ms, [50, 95, 99])
+    figures = percentiles(latencies_ms)
+    p50, p95, p99, tail_p50 = (
+        "—" if value is None else f"{value:.1f}"
+        for value in (*(figures[name] for name in QUANTILES), percentiles(tail_ms)["p50"])
+    )
     return (
         f"{name:<16} {'one packet' if loses_one else 'none':<11} {len(latencies_ms):>6} "
-        f"{p50:>8.1f} {p95:>8.1f} {p99:>8.1f} {np.median(tail_ms):>12.1f} {longest_ms:>14.0f}"
+        f"{p50:>8} {p95:>8} {p99:>8} {tail_p50:>12} {longest_ms:>14.0f}"
     )
 
 
