@@ -48,12 +48,9 @@ class _Shared:
 
 def _show_version(value: bool) -> None:
     if value:
-        from importlib.metadata import PackageNotFoundError, version
+        from detect.version import package_version
 
-        try:
-            typer.echo(f"detect {version('detect-live')}")
-        except PackageNotFoundError:  # run from a checkout that was never installed
-            typer.echo("detect (not installed)")
+        typer.echo(f"detect {package_version()}")
         raise typer.Exit
 
 

@@ -29,12 +29,14 @@ DROP_WORDS: Mapping[str, str] = {
 }
 
 PROVIDER_WORDS: Mapping[str, str] = {
-    "CPUExecutionProvider": "CPU",
-    "CUDAExecutionProvider": "CUDA GPU",
-    "OpenVINOExecutionProvider": "OpenVINO",
-    "DmlExecutionProvider": "DirectML",
-    "CoreMLExecutionProvider": "CoreML",
+    "cpu": "CPU",
+    "cuda": "CUDA GPU",
+    "migraphx": "MIGraphX GPU",
+    "openvino": "OpenVINO",
+    "dml": "DirectML",
+    "coreml": "CoreML",
 }
+"""Names of :attr:`detect.vision.engine.Engine.provider`."""
 
 
 def pill(text: str, state: str = "") -> str:

@@ -22,8 +22,9 @@ from detect.server.hub import Hub, Stream
 from detect.server.models import ModelHost
 from detect.server.pairing import Pairing, PairingCode
 from detect.server.phones import Phones
-from detect.server.status import PhoneAddress, StatusReport, model_choices, package_version
+from detect.server.status import PhoneAddress, StatusReport, model_choices
 from detect.server.telemetry import CONTENT_TYPE, Telemetry
+from detect.version import package_version
 
 MAX_SAMPLES = 5_000
 """Rows of one ``samples`` answer: almost 3 minutes at 30 fps."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from typing import Any
 
 from detect.clock import NowNs, duration_ms, now_ns
@@ -14,6 +13,7 @@ from detect.mode import ModeChoice, choose_mode, probe_machine, usable_cores
 from detect.server.hub import Hub, Stream
 from detect.server.models import ModelHost
 from detect.server.resources import ResourceSampler
+from detect.version import package_version
 from detect.zoo import ModelEntry, load_registry, local_file
 
 
@@ -22,14 +22,6 @@ class PhoneAddress:
     """Where phones connect; changes when the machine moves to another network."""
 
     url: str
-
-
-def package_version() -> str:
-    """Version of this package; ``0`` in a checkout that was never installed."""
-    try:
-        return metadata.version("detect-live")
-    except metadata.PackageNotFoundError:
-        return "0"
 
 
 class StatusReport:

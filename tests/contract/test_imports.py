@@ -33,6 +33,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "protocol",
             "resources",
             "types",
+            "version",
             "zoo",
         }
     ),

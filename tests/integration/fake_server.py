@@ -166,7 +166,7 @@ def add_status(app: FastAPI, fake: Fake) -> None:
                 "name": fake.settings["model"],
                 "state": "ready",
                 "message": "",
-                "provider": "CPUExecutionProvider",
+                "provider": "cpu",
                 "threads": 1,
                 "class_names": CLASS_NAMES,
             },

@@ -24,6 +24,7 @@ from detect.dashboard.jobs import Jobs, LatestChange
 from detect.dashboard.panel import Dashboard, watched_stream
 from detect.dashboard.presence import Presence
 from detect.errors import ServerError
+from detect.vision.engine import PREFERRED_PROVIDERS
 
 PHONE = Stream(
     "s1",
@@ -339,3 +340,12 @@ def test_foreign_words_are_escaped(name: str) -> None:
 )
 def test_expiry_counts_down(remaining_s: float | None, words: str) -> None:
     assert words in markup.expiry(remaining_s)
+
+
+@pytest.mark.parametrize("provider", PREFERRED_PROVIDERS)
+def test_the_mode_card_knows_the_name_of_every_provider(provider: str) -> None:
+    # As OrtEngine.provider has it.
+    word = provider.removesuffix("ExecutionProvider").lower()
+    model = Model(name="yolox-nano", provider=word, threads=1)
+    assert markup.PROVIDER_WORDS[word] in markup.mode(Mode(), model, "1")
+    assert f"</b> on {word}," not in markup.mode(Mode(), model, "1")
