@@ -134,6 +134,7 @@ class Dashboard(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._notice_until_s = 0.0
         self._settings_error = ""
         self._device_ids: tuple[str, ...] = ()
+        self._stream_ids: set[str] = set()
         self._has_models = False
         self._make_cards()
         super().__init__(self._layout())
@@ -209,6 +210,7 @@ class Dashboard(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         await self._refresh_charts()
 
     def _show(self, status: Status) -> None:
+        self._stop_watching_what_is_gone(status)
         self._follow(watched_stream(status, self.view.stream_id or self.view.shown_stream))
         stream = self._stream
         has_phone = stream is not None and stream.state != "ended"
@@ -241,6 +243,16 @@ class Dashboard(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         set_class(self, "is-down", on=True)
         self._pairing_due_s = 0.0  # a restarted server has other codes
         self._has_models = False
+
+    def _stop_watching_what_is_gone(self, status: Status) -> None:
+        """Watch the newest again when the wanted stream is no longer there.
+
+        One that was never listed may be newer than ``status``.
+        """
+        ids = {stream.stream_id for stream in status.streams}
+        if self.view.stream_id in self._stream_ids - ids:
+            self.view.stream_id = None
+        self._stream_ids = ids
 
     def _follow(self, stream: Stream | None) -> None:
         old = self._stream.stream_id if self._stream else None

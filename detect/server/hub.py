@@ -79,6 +79,8 @@ class Stream:
         When it was opened.
     changed_ns : int
         When its state last changed.
+    left_ns : int or None
+        When its phone said goodbye; None while it may come back.
     counts : dict
         Objects per class id in the newest frame.
     """
@@ -91,6 +93,7 @@ class Stream:
     metrics: StreamMetrics
     state: StreamState = StreamState.WAITING
     message: str = ""
+    left_ns: int | None = None
     session: Session | None = None
     size_wh: tuple[int, int] | None = None
     counts: dict[int, int] = field(default_factory=dict)
@@ -208,7 +211,7 @@ class Hub:
                 on_state=lambda state: self._on_state(stream, session, state),
                 on_phone_state=lambda state: self._on_phone_state(stream, state),
             )
-            stream.session = session
+            stream.session, stream.left_ns = session, None
             self._set_state(stream, StreamState.CONNECTING, "")
             try:
                 return await session.answer(offer_sdp)
@@ -218,23 +221,32 @@ class Hub:
                 await session.close()
                 raise
 
-    async def end(self, stream: Stream, message: str) -> None:
-        """Close the stream's connection; the stream stays, with its measurements."""
+    async def end(self, stream: Stream, message: str, *, has_left: bool = False) -> None:
+        """Close the stream's connection; the stream stays, with its measurements.
+
+        With ``has_left`` it does not come back, and stays until another one is live.
+        """
+        if has_left:
+            stream.left_ns = self._now()
         session, stream.session = stream.session, None
         self._set_state(stream, StreamState.ENDED, message)
         if session is not None:
             await session.close()
 
     async def remove(self, stream_id: str) -> None:
-        """Forget a stream."""
-        stream = self._streams.pop(stream_id, None)
+        """Close the stream's connection and forget it."""
+        stream = self._streams.get(stream_id)
         if stream is None:
             return
-        self._scheduler.remove_stream(stream_id)
-        self.viewers.on_stream_changed(stream_id)
+        self._forget(stream)
         session, stream.session = stream.session, None
         if session is not None:
             await session.close()
+
+    def _forget(self, stream: Stream) -> None:
+        del self._streams[stream.stream_id]
+        self._scheduler.remove_stream(stream.stream_id)
+        self.viewers.on_stream_changed(stream.stream_id)
 
     def surplus(self) -> list[str]:
         """Inactive streams beyond :data:`MAX_STREAMS`, those that changed longest ago first."""
@@ -310,6 +322,10 @@ class Hub:
         stream.changed_ns = self._now()
         if self._streams.get(stream.stream_id) is stream:
             self.viewers.on_stream_changed(stream.stream_id)
+        if state is StreamState.LIVE:
+            for other in self.streams:
+                if other.left_ns is not None:
+                    self._forget(other)
 
     # The engine worker's thread.
 

@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 AWAY_TTL_S = 12 * 3600.0
 """A paired phone that stays away this long must scan a new code."""
 
+LEFT_TTL_S = 10 * 60.0
+"""Time to export the measurements of a phone that left, while no other one is live."""
+
 CONNECTS_BURST, CONNECTS_PER_S = 20, 1.0
 """Connections of one address. Behind a tunnel all phones share one."""
 OFFERS_BURST, OFFERS_PER_S = 6, 0.5
@@ -146,6 +149,7 @@ class Phones:
     def _local(self, auth: LocalAuth) -> Admission:
         for stream in self._hub.streams:
             if stream.kind is StreamKind.LOCAL and stream.name == auth.name:
+                stream.left_ns = None
                 return Admission(stream, NO_RESUME)
         self._check_room(None)
         return Admission(self._hub.open(auth.name, StreamKind.LOCAL), NO_RESUME)
@@ -187,7 +191,7 @@ class Phones:
         self._pairing.forget(stream_id)
         self._offers.forget(stream_id)
         if (stream := self._hub.get(stream_id)) is not None:
-            await self._hub.end(stream, "Stopped on the phone.")
+            await self._hub.end(stream, "Stopped on the phone.", has_left=True)
 
     async def detach(self, stream_id: str, connection: Connection) -> None:
         """A signalling connection is gone. Media may still flow: that has its own watchdog."""
@@ -213,16 +217,19 @@ class Phones:
         return True
 
     async def expire(self) -> None:
-        """Forget phones that stayed away too long, and the oldest of too many ended streams."""
-        limit_ns = self._now() - round(AWAY_TTL_S * NS_PER_S)
-        stale = [
-            each.stream_id
-            for each in self._hub.streams
-            if not each.is_active and each.changed_ns < limit_ns
-        ]
+        """Forget who stayed away too long or left, and the oldest of too many ended streams."""
+        stale = [each.stream_id for each in self._hub.streams if self._is_stale(each)]
         for stream_id in {*stale, *self._hub.surplus()} - self._connections.keys():
             self._pairing.forget(stream_id)
             await self._hub.remove(stream_id)
+
+    def _is_stale(self, stream: Stream) -> bool:
+        if stream.is_active:
+            return False
+        now = self._now()
+        if stream.left_ns is not None:
+            return now - stream.left_ns > LEFT_TTL_S * NS_PER_S
+        return now - stream.changed_ns > AWAY_TTL_S * NS_PER_S
 
 
 def _failure(code: str, message: str) -> AnswerError:

@@ -148,6 +148,19 @@ async def test_waiting_then_live_then_waiting() -> None:
     assert "is-waiting" in classes(page)
 
 
+async def test_a_forgotten_phone_is_watched_no_longer() -> None:
+    page, fake = dashboard(LIVE)
+    page.view.stream_id = "s1"
+    await page.tick()
+    watched = [page.view.stream_id]
+    fake.answer = replace(EMPTY, streams=(replace(PHONE, stream_id="s2"),))
+    await page.tick()
+    watched.append(page.view.stream_id)
+    page.view.stream_id = "s3"  # newer than the server's answer
+    await page.tick()
+    assert [*watched, page.view.stream_id] == ["s1", None, "s3"]
+
+
 async def test_charts_take_one_point_a_tick_and_only_new_samples() -> None:
     page, fake = dashboard(LIVE)
     await page.tick()

@@ -191,6 +191,27 @@ async def test_frames_of_a_removed_stream_go_nowhere(setup: Setup) -> None:
     assert setup.hub.streams == ()
 
 
+async def test_a_phone_that_left_is_kept_until_another_is_live(setup: Setup) -> None:
+    left, session = await setup.live("left")
+    away, _ = await setup.live("away")
+    await setup.hub.end(left, "Stopped on the phone.", has_left=True)
+    await setup.hub.end(away, "The phone went away.")
+    assert session.is_closed
+    assert setup.hub.streams == (left, away)
+    live, _ = await setup.live("live")
+    assert setup.hub.streams == (away, live)
+    assert setup.hub.describe(left.stream_id).message == "This source was removed."
+
+
+async def test_one_that_left_and_came_back_is_kept(setup: Setup) -> None:
+    stream, _ = await setup.live()
+    await setup.hub.end(stream, "Stopped.", has_left=True)
+    await setup.hub.connect(stream, "offer")
+    setup.sessions[-1].enter(SessionState.LIVE)
+    await setup.live("other")
+    assert stream in setup.hub.streams
+
+
 async def test_only_idle_streams_are_surplus(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "MAX_STREAMS", 2)
     live, _ = await setup.live()
