@@ -30,17 +30,8 @@ as_root() {
   fi
 }
 
-find_python() {
-  local candidate
-  for candidate in ${DETECT_PYTHON:-} python3.13 python3.12 python3.11 python3 python; do
-    if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' \
-      >/dev/null 2>&1; then
-      printf '%s' "$candidate"
-      return 0
-    fi
-  done
-  return 1
-}
+# shellcheck source=scripts/environment.sh
+. scripts/environment.sh
 
 # The browser the tests will find: one on the machine, or the one Playwright brought.
 find_browser() {
@@ -72,8 +63,6 @@ install_browser() {
     as_root pacman -S --noconfirm chromium
   elif command -v zypper >/dev/null 2>&1; then
     as_root zypper --non-interactive install chromium
-  elif command -v brew >/dev/null 2>&1; then
-    brew install --cask chromium
   fi >"$VENV/browser.log" 2>&1
   find_browser && return 0
   note "trying Playwright's own download" >&2
@@ -82,13 +71,7 @@ install_browser() {
 }
 
 step 1 "Python environment with development tools"
-if ! [ -x "$VENV/bin/python" ]; then
-  python=$(find_python) || fail "Python 3.11 or newer is needed, and none was found." \
-    "Debian, Ubuntu: sudo apt install python3 python3-venv     macOS: brew install python@3.13"
-  note "making $VENV with $("$python" --version)"
-  "$python" -m venv "$VENV" || fail "The environment could not be made." \
-    "Debian, Ubuntu: sudo apt install python3-venv, remove $VENV, and try again."
-fi
+make_environment
 # Always asked: pip itself skips what is there, and the build hook rebuilds the front-end.
 if ! "$VENV/bin/python" -m pip install --disable-pip-version-check -e '.[dev]' \
   >"$VENV/install.log" 2>&1; then
@@ -127,6 +110,11 @@ fi
 (cd "$FRONTEND" && npm ci --ignore-scripts --no-audit --no-fund --silent) || failed+=("npm ci")
 (cd "$FRONTEND" && npm run --silent check) || failed+=("front-end check")
 (cd "$FRONTEND" && npm run --silent test) || failed+=("front-end tests")
+if [ -n "${browser:-}" ]; then
+  # Without its sandbox, which containers cannot give it: the pages it opens are our own.
+  (cd "$FRONTEND" && CHROMIUM="$browser" CHROMIUM_NO_SANDBOX=1 npm run --silent test:browser) ||
+    failed+=("front-end tests in Chromium")
+fi
 
 step 4 "Front-end: build"
 (cd "$FRONTEND" && npm run --silent build) || failed+=("front-end build")
