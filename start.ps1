@@ -15,16 +15,21 @@ function Fail([string[]] $Lines) {
     exit 1
 }
 
+# Windows PowerShell takes any word on a program's stderr for an error that ends the script.
+function Test-Python([string] $Version) {
+    $ErrorActionPreference = "Continue"
+    if (-not (Get-Command py -ErrorAction SilentlyContinue)) { return $false }
+    & py "-$Version" -c "pass" 2>&1 | Out-Null
+    return $LASTEXITCODE -eq 0
+}
+
 Write-Host "[1/3] Python environment"
 if (Test-Path $Python) {
     Write-Host "      found $Venv"
 } else {
     $Found = $null
     foreach ($Version in "3.13", "3.12", "3.11") {
-        if (Get-Command py -ErrorAction SilentlyContinue) {
-            & py "-$Version" -c "pass" 2>$null
-            if ($LASTEXITCODE -eq 0) { $Found = $Version; break }
-        }
+        if (Test-Python $Version) { $Found = $Version; break }
     }
     if (-not $Found) {
         Fail "Python 3.11 or newer is needed.", "Install it: winget install Python.Python.3.12"
@@ -35,14 +40,14 @@ if (Test-Path $Python) {
 }
 
 Write-Host "[2/3] Packages and front-end"
-$Files = Get-ChildItem -Recurse -File detect, notebooks, pyproject.toml, hatch_build.py |
+$Files = Get-ChildItem -Recurse -File detect, notebooks, models, pyproject.toml, hatch_build.py |
     Where-Object { $_.FullName -notmatch "node_modules|__pycache__|\\static\\" }
 $Want = ($Files | Get-FileHash | ForEach-Object Hash) -join ""
 if ((Test-Path $Stamp) -and ((Get-Content -Raw $Stamp).Trim() -eq $Want)) {
     Write-Host "      installed already, nothing changed"
 } else {
     Write-Host "      installing (a few minutes the first time) ..."
-    & $Python -m pip install --disable-pip-version-check .
+    & $Python -m pip install --disable-pip-version-check . | Out-Host
     if ($LASTEXITCODE -ne 0) {
         Fail "The installation failed; see above.", "No network? Or remove $Venv and try again."
     }
@@ -50,7 +55,7 @@ if ((Test-Path $Stamp) -and ((Get-Content -Raw $Stamp).Trim() -eq $Want)) {
 }
 
 Write-Host "[3/3] Model"
-& $Detect models pull
+& $Detect models pull | Out-Host
 if ($LASTEXITCODE -ne 0) {
     Write-Host "      No model could be downloaded now; the dashboard shows the picture without boxes."
 }
