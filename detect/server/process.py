@@ -19,6 +19,7 @@ from rich.console import Console
 
 from detect.config import TOKEN_ENV, ServerConfig, data_dir
 from detect.server.app import ReadyInfo, run_server
+from detect.server.private_files import write_private
 
 TOKEN_FILE = "access-token"
 """In :func:`detect.config.data_dir`: the access token, for Prometheus and scripts."""
@@ -55,7 +56,7 @@ def run(config: ServerConfig, *, as_json: bool, exit_with_stdin: bool) -> None:
     logging.getLogger("aioice").setLevel(max(logging.WARNING, logging.root.level))
     token_file = data_dir() / TOKEN_FILE
     runtime_file = data_dir() / RUNTIME_FILE
-    write_private(token_file, config.access_token)
+    write_private(token_file, config.access_token.encode())
 
     def on_ready(info: ReadyInfo) -> None:
         runtime = {
@@ -63,7 +64,7 @@ def run(config: ServerConfig, *, as_json: bool, exit_with_stdin: bool) -> None:
             "local_url": info.local_url,
             "access_token_file": str(token_file),
         }
-        write_private(runtime_file, json.dumps(runtime))
+        write_private(runtime_file, json.dumps(runtime).encode())
         if as_json:
             print_json(info)
         else:
@@ -170,15 +171,6 @@ def print_words(info: ReadyInfo, token_file: Path) -> None:
         )
     console.print(f"Dashboards: {info.local_url}  (access token: {token_file})", soft_wrap=True)
     console.print("Ctrl-C ends the server.", highlight=False)
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file in one step; only the user can read it."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    fresh.replace(path)
 
 
 def _remove_own(runtime_file: Path) -> None:

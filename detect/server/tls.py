@@ -11,7 +11,6 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import logging
-import os
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from detect.errors import ConfigError
+from detect.server.private_files import write_private
 
 logger = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ def _make(cert_path: Path, key_path: Path, names: set[str], now: dt.datetime) ->
     """Write a new pair (EC P-256) and return the certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     cert = _sign(key, names, now)
-    _write_private(
+    write_private(
         key_path,
         key.private_bytes(
             serialization.Encoding.PEM,
@@ -178,7 +178,7 @@ def _make(cert_path: Path, key_path: Path, names: set[str], now: dt.datetime) ->
             serialization.NoEncryption(),
         ),
     )
-    _write_private(cert_path, cert.public_bytes(serialization.Encoding.PEM))
+    write_private(cert_path, cert.public_bytes(serialization.Encoding.PEM))
     return cert
 
 
@@ -220,16 +220,6 @@ def _general_name(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    """Replace ``path`` in one step with a file only its owner can read."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-    fresh.replace(path)
 
 
 def _read_certificate(path: Path) -> x509.Certificate:

@@ -19,6 +19,8 @@ from typing import Any
 import httpx
 import pytest
 
+from detect.server.private_files import write_private
+
 pytestmark = pytest.mark.integration
 
 TOKEN = "process-test-token-0123456789"
@@ -143,7 +145,7 @@ def test_an_access_token_is_made_and_kept(tmp_path: Path) -> None:
     with monkeypatch.context():
         made = process.read_access_token()
         assert len(made) >= 32
-        process.write_private(tmp_path / "data" / process.TOKEN_FILE, made)
+        write_private(tmp_path / "data" / process.TOKEN_FILE, made.encode())
         assert process.read_access_token() == made
         monkeypatch.setenv("DETECT_ACCESS_TOKEN", "from-the-environment")
         assert process.read_access_token() == "from-the-environment"
