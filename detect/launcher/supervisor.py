@@ -208,8 +208,7 @@ class Supervisor:
             await self._media.end(PATIENCE_S)
             return
         self._progress.good(
-            "The media server is back; the dashboard finds it by itself. "
-            "Phones scan the new code there: what let them in was lost with the old one."
+            "The media server is back; the dashboard and the phones find it by themselves."
         )
 
     async def _end(self) -> None:

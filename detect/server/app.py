@@ -22,7 +22,8 @@ from detect.server.hub import Hub
 from detect.server.listeners import MAX_LAN_CONNECTIONS, Listener, lan_app, local_app
 from detect.server.models import LoadPipeline, ModelHost, ModelState, ModelStatus
 from detect.server.pairing import Pairing
-from detect.server.phones import Phones
+from detect.server.phone_book import PhoneBook
+from detect.server.phones import AWAY_TTL_S, Phones
 from detect.server.ports import BoundPort, bind_port
 from detect.server.resources import ResourceSampler
 from detect.server.sessions import NewSession, session_maker
@@ -155,8 +156,10 @@ class MediaServer:
             install=self._hub.set_pipeline,
             on_change=self._on_model,
         )
-        self._pairing = Pairing(ttl_s=config.pairing_ttl_s)
+        book = PhoneBook(data_dir(), port=lan.port, ttl_s=AWAY_TTL_S)
+        self._pairing = Pairing(ttl_s=config.pairing_ttl_s, known=book.load(), on_change=book.save)
         self._phones = Phones(self._hub, self._pairing, max_phones=config.max_phones)
+        self._phones.restore()
         telemetry.watch(self._hub, lambda: self._phones.n_connected)
         report = StatusReport(
             self._hub,

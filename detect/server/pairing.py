@@ -6,15 +6,18 @@ is removed. Only SHA-256 digests are kept (the tokens are random, so no salt and
 needed); the one exception is the code that is on the screen right now, because the dashboard may
 ask for it again.
 
-No I/O and no asyncio: the clock is passed in.
+No I/O and no asyncio: clocks are passed in, and so is what a former server knew
+(:mod:`detect.server.phone_book`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from detect.clock import NS_PER_MS, NowNs, now_ns
@@ -25,6 +28,9 @@ TOKEN_BYTES = 32
 
 MAX_SPENT = 1024
 """Digests of tokens no longer good, kept to say *why*; the oldest are forgotten."""
+
+SEEN_STEP_S = 600.0
+"""A phone that is here is noted this often; each note is a file written."""
 
 NS_PER_S = 1000 * NS_PER_MS
 
@@ -74,6 +80,27 @@ class PairingCode:
         return f"PairingCode(token=<hidden>, expires_s={self.expires_s:.0f})"
 
 
+@dataclass(frozen=True, slots=True)
+class KnownPhone:
+    """A phone that may come back.
+
+    Attributes
+    ----------
+    digest : bytes
+        SHA-256 of its resume token.
+    stream_id, name : str
+        Its stream, and what it calls itself.
+    paired_s, seen_s : float
+        When it was paired and last here, in seconds of Unix time: they outlive the process.
+    """
+
+    digest: bytes = field(repr=False)
+    stream_id: str
+    name: str
+    paired_s: float
+    seen_s: float
+
+
 class Pairing:
     """One-time and resume tokens, with every transition between them.
 
@@ -81,20 +108,34 @@ class Pairing:
     ----------
     ttl_s : float
         Life of a one-time token in seconds.
-    now : callable
-        Clock.
+    now, utc_s : callable
+        Clock, and Unix time in seconds for what outlives the process.
+    known : iterable of KnownPhone
+        Who may come back from the start.
+    on_change : callable
+        Told all known phones whenever they change.
 
     Notes
     -----
     Used from one thread (the event loop) only.
     """
 
-    def __init__(self, *, ttl_s: float = 600.0, now: NowNs = now_ns) -> None:
+    def __init__(
+        self,
+        *,
+        ttl_s: float = 600.0,
+        now: NowNs = now_ns,
+        utc_s: Callable[[], float] = time.time,
+        known: Iterable[KnownPhone] = (),
+        on_change: Callable[[tuple[KnownPhone, ...]], None] = lambda phones: None,
+    ) -> None:
         self._ttl_ns = round(ttl_s * NS_PER_S)
         self._now = now
         self._token: str | None = None
         self._expires_ns = 0
-        self._stream_of: dict[bytes, str] = {}  # digest of a resume token → its stream
+        self._utc_s = utc_s
+        self._known = {phone.digest: phone for phone in known}
+        self._on_change = on_change
         self._spent: OrderedDict[bytes, RefusalCode] = OrderedDict()
 
     def code(self) -> PairingCode:
@@ -110,7 +151,12 @@ class Pairing:
         self._expires_ns = self._now() + self._ttl_ns
         return PairingCode(self._token, self._ttl_ns / NS_PER_S)
 
-    def redeem(self, token: str, stream_id: str) -> str:
+    @property
+    def known(self) -> tuple[KnownPhone, ...]:
+        """Phones that may come back, the first paired first."""
+        return tuple(self._known.values())
+
+    def redeem(self, token: str, stream_id: str, name: str = "") -> str:
         """Use up a one-time token for ``stream_id`` and return its resume token.
 
         Raises
@@ -125,7 +171,8 @@ class Pairing:
             raise TokenRefusedError(RefusalCode.EXPIRED)
         self._retire(RefusalCode.USED)
         resume = secrets.token_urlsafe(TOKEN_BYTES)
-        self._stream_of[_digest(resume)] = stream_id
+        seen_s = self._utc_s()
+        self._put(KnownPhone(_digest(resume), stream_id, name, seen_s, seen_s))
         return resume
 
     def resume(self, token: str) -> str:
@@ -137,10 +184,18 @@ class Pairing:
             If the token is unknown, forgotten or revoked.
         """
         digest = _digest(token)
-        stream_id = self._stream_of.get(digest)
-        if stream_id is None:
+        phone = self._known.get(digest)
+        if phone is None:
             raise TokenRefusedError(self._spent.get(digest, RefusalCode.UNKNOWN))
-        return stream_id
+        return phone.stream_id
+
+    def note_seen(self, stream_id: str, name: str) -> None:
+        """The phone of this stream, if any, is here and is called ``name``."""
+        now_s = self._utc_s()
+        for phone in self.known:
+            is_old = phone.name != name or not 0 <= now_s - phone.seen_s < SEEN_STEP_S
+            if phone.stream_id == stream_id and is_old:
+                self._put(replace(phone, name=name, seen_s=now_s))
 
     def revoke(self, stream_id: str) -> None:
         """The dashboard removed this phone: its resume token stops working, and says so."""
@@ -151,10 +206,16 @@ class Pairing:
         """The phone left, or stayed away too long: its resume token is unknown from now on."""
         self._take(stream_id)
 
+    def _put(self, phone: KnownPhone) -> None:
+        self._known[phone.digest] = phone
+        self._on_change(self.known)
+
     def _take(self, stream_id: str) -> list[bytes]:
-        digests = [each for each, owner in self._stream_of.items() if owner == stream_id]
+        digests = [phone.digest for phone in self.known if phone.stream_id == stream_id]
         for digest in digests:
-            del self._stream_of[digest]
+            del self._known[digest]
+        if digests:
+            self._on_change(self.known)
         return digests
 
     def _is_expired(self) -> bool:

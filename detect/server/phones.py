@@ -6,6 +6,8 @@ No Socket.IO here: :mod:`detect.server.signaling` brings the events.
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, assert_never
 
@@ -78,15 +80,24 @@ class Phones:
         Who has which token.
     max_phones : int
         Present phones at once; absent ones do not count.
-    now : callable
-        Clock.
+    now, utc_s : callable
+        Clock, and Unix time in seconds.
     """
 
-    def __init__(self, hub: Hub, pairing: Pairing, *, max_phones: int, now: NowNs = now_ns) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        pairing: Pairing,
+        *,
+        max_phones: int,
+        now: NowNs = now_ns,
+        utc_s: Callable[[], float] = time.time,
+    ) -> None:
         self._hub = hub
         self._pairing = pairing
         self._max_phones = max_phones
         self._now = now
+        self._utc_s = utc_s
         self._connections: dict[str, Connection] = {}  # by stream id
         self._connects = RateLimiter(burst=CONNECTS_BURST, per_s=CONNECTS_PER_S, now=now)
         self._offers = RateLimiter(burst=OFFERS_BURST, per_s=OFFERS_PER_S, now=now)
@@ -95,6 +106,14 @@ class Phones:
     def n_connected(self) -> int:
         """Open signalling connections."""
         return len(self._connections)
+
+    def restore(self) -> None:
+        """Show the phones that a former server knew, so that they can be removed too."""
+        for phone in self._pairing.known:
+            stream = self._hub.open(phone.name, StreamKind.PHONE, phone.stream_id)
+            stream.message = f"{phone.name or 'A phone'} was here before and may come back."
+            away_s = max(0.0, self._utc_s() - phone.seen_s)
+            stream.changed_ns -= round(away_s * NS_PER_S)
 
     def check_rate(self, address: str) -> None:
         """Count a connection attempt of an address; raises :class:`RefusedError` when too many."""
@@ -136,7 +155,7 @@ class Phones:
     def _pair(self, auth: PairAuth) -> Admission:
         self._check_room(None)  # before the token is used up
         stream_id = new_stream_id()
-        resume = self._pairing.redeem(auth.token, stream_id)
+        resume = self._pairing.redeem(auth.token, stream_id, auth.name)
         return Admission(self._hub.open(auth.name, StreamKind.PHONE, stream_id), resume)
 
     def _resume(self, auth: ResumeAuth) -> Admission:
@@ -144,6 +163,7 @@ class Phones:
         self._check_room(stream_id)
         stream = self._hub.get(stream_id) or self._hub.open(auth.name, StreamKind.PHONE, stream_id)
         stream.name = auth.name
+        self._pairing.note_seen(stream_id, auth.name)
         return Admission(stream, auth.token)
 
     def _local(self, auth: LocalAuth) -> Admission:
@@ -218,6 +238,9 @@ class Phones:
 
     async def expire(self) -> None:
         """Forget who stayed away too long or left, and the oldest of too many ended streams."""
+        for stream in self._hub.streams:
+            if stream.is_active or stream.stream_id in self._connections:
+                self._pairing.note_seen(stream.stream_id, stream.name)
         stale = [each.stream_id for each in self._hub.streams if self._is_stale(each)]
         for stream_id in {*stale, *self._hub.surplus()} - self._connections.keys():
             self._pairing.forget(stream_id)

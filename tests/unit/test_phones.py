@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from typing import NoReturn
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from detect.config import DetectionSettings
 from detect.protocol import PairAuth, ResumeAuth
 from detect.server.hub import Hub, Stream
-from detect.server.pairing import NS_PER_S, Pairing
+from detect.server.pairing import NS_PER_S, KnownPhone, Pairing
 from detect.server.phones import AWAY_TTL_S, LEFT_TTL_S, Phones, RefusedError
 
 
@@ -28,10 +29,10 @@ class FakeClock:
 class Door:
     """Phones over a real hub and pairing; no phone sends media."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Iterable[KnownPhone] = ()) -> None:
         self.clock = FakeClock()
         self.hub = Hub(new_session=_no_session, settings=DetectionSettings(), now=self.clock)
-        self.pairing = Pairing(now=self.clock)
+        self.pairing = Pairing(now=self.clock, known=known)
         self.phones = Phones(self.hub, self.pairing, max_phones=10, now=self.clock)
 
     def pair(self) -> tuple[Stream, str]:
@@ -62,6 +63,42 @@ async def test_a_phone_that_left_can_be_exported_for_a_while(door: Door) -> None
     door.clock.advance(1)
     await door.phones.expire()
     assert not door.hub.streams
+
+
+async def test_phones_of_a_former_server_are_listed_and_can_be_removed(door: Door) -> None:
+    old, resume = door.pair()
+    after = Door(known=door.pairing.known)
+    try:
+        after.phones.restore()
+        (stream,) = after.hub.streams
+        assert (stream.stream_id, stream.name) == (old.stream_id, "Pixel")
+        assert (stream.state.value, stream.message) == (
+            "waiting",
+            "Pixel was here before and may come back.",
+        )
+        assert after.phones.admit(ResumeAuth(resume, "Pixel"), is_local=False).stream is stream
+        assert await after.phones.remove(stream.stream_id)
+        with pytest.raises(RefusedError, match="was removed"):
+            after.phones.admit(ResumeAuth(resume, "Pixel"), is_local=False)
+    finally:
+        await after.hub.close()
+
+
+async def test_time_away_counts_from_before_the_restart(door: Door) -> None:
+    door.pair()
+    (known,) = door.pairing.known
+    after = Door(known=[replace(known, seen_s=known.seen_s - AWAY_TTL_S + 100)])
+    try:
+        after.phones.restore()
+        after.clock.advance(50)
+        await after.phones.expire()
+        assert after.hub.streams
+        after.clock.advance(100)
+        await after.phones.expire()
+        assert not after.hub.streams
+        assert not after.pairing.known
+    finally:
+        await after.hub.close()
 
 
 async def test_a_phone_that_is_away_may_come_back_for_hours(door: Door) -> None:

@@ -74,6 +74,7 @@ const BUSY_BACKOFF_MS = 5_000;
 const STEADY_MS = 3_000;
 /** Tries before the first success; after it the user has seen the link work, so keep trying longer. */
 const MAX_FIRST_TRIES = { unreachable: 3, no_route: 2 } as const;
+/** Ten minutes or more: a media server that died is started again within seconds, a laptop wakes up later. */
 const MAX_RETRIES = 300;
 
 export class CameraLink {

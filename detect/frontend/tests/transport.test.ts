@@ -294,6 +294,19 @@ describe("when the connection breaks", () => {
     }
     expect(bench.server.sockets.length).toBeGreaterThan(20);
     expect(bench.link.state).toMatchObject({ kind: "connecting", trouble: "server_silent" });
+    expect(bench.server.last.auth).toMatchObject({ resume: "resume-1" });
+    await bench.goLive();
+    expect(bench.link.state.kind).toBe("live");
+  });
+
+  test("a server that dies is given ten minutes to come back", async () => {
+    await bench.liveSteadily();
+    bench.peer.become("failed");
+    for (let elapsedMs = 0; elapsedMs < 9.5 * 60_000; elapsedMs += 2_000) {
+      await bench.settle();
+      bench.server.last.emit("connect_error", undefined); // refused at once: nobody listens
+      await vi.advanceTimersByTimeAsync(2_000);
+    }
     await bench.goLive();
     expect(bench.link.state.kind).toBe("live");
   });

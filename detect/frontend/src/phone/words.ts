@@ -140,7 +140,7 @@ const REFUSALS: Readonly<Record<string, Words>> = {
   },
   token_unknown: {
     title: "The laptop does not know this code",
-    text: "The program on the laptop was started again, or has made a newer code since.",
+    text: "The laptop has made a newer code since, or has not seen this phone for half a day.",
     steps: [SCAN_AGAIN],
     action: "none",
   },
