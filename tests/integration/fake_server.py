@@ -282,7 +282,7 @@ def add_view(app: FastAPI, fake: Fake) -> None:
 async def listen(socket: WebSocket, fake: Fake, may_send: asyncio.Event) -> None:
     while True:
         message = json.loads(await socket.receive_text())
-        if message["type"] == "ack":
+        if message["type"] in ("ack", "drawn"):
             may_send.set()
         fake.note(message)
 
