@@ -21,6 +21,7 @@ from detect.download import OnProgress, download
 from detect.errors import ConfigError, ModelError
 from detect.geometry import SizeWh
 from detect.model_file import MAX_MODEL_BYTES, check_onnx, read_model, sha256_hex
+from detect.resources import registry_path
 
 logger = logging.getLogger(__name__)
 
@@ -136,13 +137,6 @@ class VerifiedModel:
     sha256: str
     entry: ModelEntry | None = None
     notice: str | None = None
-
-
-def registry_path() -> Path:
-    """``registry.toml``: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).parent
-    installed = package / "models" / "registry.toml"
-    return installed if installed.is_file() else package.parent / "models" / "registry.toml"
 
 
 def load_registry(path: Path | None = None) -> dict[str, ModelEntry]:
