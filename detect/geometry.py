@@ -1,6 +1,6 @@
-"""Boxes, and where a picture lies inside a model's input. The TypeScript twin is ``geometry.ts``.
+"""Boxes, and where a picture lies inside a model's input.
 
-``tests/vectors/box_iou.json`` and ``letterbox.json`` hold both to the same answers.
+``tests/vectors/box_iou.json`` and ``letterbox.json`` hold it to answers computed elsewhere.
 """
 
 from __future__ import annotations

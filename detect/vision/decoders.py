@@ -2,7 +2,7 @@
 
 Each takes the outputs and a :class:`DecodeContext` and knows nothing of pictures, suppression or
 other families. Cheap tests come first: only rows that can still reach the threshold are touched
-again. ``tests/vectors/decode_<family>.json`` hold these and their TypeScript twins together.
+again. ``tests/vectors/decode_<family>.json`` hold what each must give.
 """
 
 from __future__ import annotations

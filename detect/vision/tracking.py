@@ -4,7 +4,7 @@ Association by overlap in two rounds, confident boxes first, as in ByteTrack (Zh
 2022, https://arxiv.org/abs/2110.06864); each round takes the best overlap first, as the IoU tracker
 does (Bochinski et al., AVSS 2017), which needs no solver. In place of a Kalman filter each track
 keeps a smoothed velocity per second, because frames come at any rate: every constant here is in
-seconds, none counts frames. The TypeScript twin is ``tracking.ts``.
+seconds, none counts frames.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Python's side of the vectors that TypeScript reproduces too; ``make_vectors.py`` wrote them."""
+"""Geometry, suppression and decoders against answers that ``make_vectors.py`` computed apart."""
 
 from __future__ import annotations
 

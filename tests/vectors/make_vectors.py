@@ -1,4 +1,4 @@
-"""Write the vectors that Python and TypeScript must both reproduce.
+"""Write the vectors that every implementation must reproduce: Python's, later the browser's.
 
 Expected values come from one-number-at-a-time arithmetic below, not from ``detect``. Run it after a
 change, and look at the difference::
