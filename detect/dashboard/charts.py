@@ -14,7 +14,7 @@ import ipywidgets as w
 import numpy as np
 from numpy.typing import NDArray
 
-from detect.dashboard.series import STAGE_GROUPS, Window, nice_ceiling, stack
+from detect.dashboard.series import STAGE_GROUPS, Window, nice_ceiling, robust_top, stack
 
 SPAN_S = 120.0
 """Two minutes: at two points a second this stays below the 300 points that are cheap to draw."""
@@ -87,15 +87,14 @@ class LiveChart(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         ]
 
     def _draw(self, seconds: NDArray[np.float32], values: NDArray[np.float32]) -> None:
-        self._fit(values)
+        self._fit(np.fmax.reduce(values))
         for mark, line in zip(self._marks, values, strict=True):
             known = np.isfinite(line)
             with mark.hold_sync():
                 mark.x, mark.y = seconds[known], line[known]
 
-    def _fit(self, values: NDArray[np.float32]) -> None:
-        known = values[np.isfinite(values)]
-        top = nice_ceiling(float(known.max()) * 1.05 if len(known) else np.nan, self._y.max)
+    def _fit(self, tops: NDArray[np.float32]) -> None:
+        top = nice_ceiling(robust_top(tops), self._y.max)
         if top != self._y.max:
             self._set_top(top)
 
@@ -166,7 +165,7 @@ class StackedChart(LiveChart):
     def _draw(self, seconds: NDArray[np.float32], values: NDArray[np.float32]) -> None:
         known = np.isfinite(values).any(axis=0)
         edges = stack(values[:, known])
-        self._fit(edges)
+        self._fit(edges[-1])
         with self._marks[0].hold_sync():
             self._marks[0].x, self._marks[0].y = seconds[known], edges[::-1]
 

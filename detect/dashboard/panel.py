@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import ipywidgets as w
 from ipywebrtc import CameraStream
@@ -25,7 +26,7 @@ from detect.dashboard.charts import FPS, LATENCY, STAGES, LiveChart, StackedChar
 from detect.dashboard.client import ServerClient, Status, Stream
 from detect.dashboard.jobs import Jobs, LatestChange
 from detect.dashboard.presence import Presence
-from detect.dashboard.series import group_medians_ms
+from detect.dashboard.series import RecentRows, group_medians_ms
 from detect.dashboard.view import DetectionView
 from detect.errors import DetectError
 
@@ -66,19 +67,29 @@ class Charts:
         self.stages = StackedChart("Where the time goes", STAGES, "ms")
         self.widget = w.Box().add_class("detect-charts")
         self._all = (self.latency, self.fps, self.stages)
+        self._recent = RecentRows()
 
-    def add(self, time_s: float, stream: Stream | None, stages: dict[str, float | None]) -> None:
-        """Remember one point per chart; gaps where ``stream`` is None."""
-        latency = stream and (stream.latency_ms or stream.processing_ms)
-        is_age = stream is None or stream.latency_ms is not None
-        note = None if is_age else "processing only: clocks are not synchronised"
-        self.latency.set_title_note(note)
-        self.latency.add(time_s, {"p50": latency.p50_ms, "p95": latency.p95_ms} if latency else {})
+    def add(self, time_s: float, stream: Stream | None, rows: Mapping[str, Sequence[Any]]) -> None:
+        """Remember one point per chart from new ``rows``; gaps where ``stream`` is None."""
+        if stream is None:
+            self._recent.clear()
+        self._recent.add(time_s, rows)
+        self._add_latency(time_s, stream)
         self.fps.add(time_s, _rates(stream))
-        self.stages.add(time_s, stages)
+        self.stages.add(time_s, group_medians_ms(self._recent))
+
+    def _add_latency(self, time_s: float, stream: Stream | None) -> None:
+        figures, note = self._recent.percentiles("latency"), None
+        # Nobody may have drawn the newest frames yet; the status looks back further.
+        if figures is None and stream is not None and stream.latency_ms is None:
+            figures = self._recent.percentiles("processing")
+            note = "processing only: clocks are not synchronised"
+        self.latency.set_title_note(note)
+        self.latency.add(time_s, figures or {})
 
     def clear(self) -> None:
         """Another stream: its figures have nothing to do with the old ones."""
+        self._recent.clear()
         for chart in self._all:
             chart.clear()
 
@@ -273,13 +284,13 @@ class Dashboard(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     async def _refresh_charts(self) -> None:
         stream = self._stream
-        stages: dict[str, float | None] = {}
+        rows: Mapping[str, Sequence[Any]] = {}
         if stream is not None and stream.is_live:
             samples = await self.client.samples(stream.stream_id, self._next_seq)
             self._next_seq = samples.next_seq
-            stages = group_medians_ms(samples.rows)
+            rows = samples.rows
         if stream is not None:
-            self.charts.add(time.monotonic(), stream if stream.is_live else None, stages)
+            self.charts.add(time.monotonic(), stream if stream.is_live else None, rows)
         if self.view.is_visible and stream is not None:
             self.charts.redraw()
 

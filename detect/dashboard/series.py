@@ -14,8 +14,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detect.metrics.statistics import percentile
+from detect.types import STAGES
+
 MAX_POINTS = 300
 """Three charts of 300 points redrawn twice a second cost 7 % of one core in the browser."""
+
+RECENT_MS = 2_000.0
+"""A point of a chart tells of the frames of the last two seconds."""
+OLDEST_MS = 10_000.0
+N_FOR_P95 = 20
+"""Where frames are slow, a point reaches back for so many, but never beyond the oldest."""
+MAX_ROWS = 600
+
+TOP_QUANTILE, HEADROOM = 98, 1.15
+"""A scale ends above 98 % of the points: one outlier must not press the others flat."""
 
 LOWEST_TOP = 12.0
 TOPS = (1.2, 1.6, 2.0, 2.4, 3.2, 4.0, 6.0, 8.0, 10.0)
@@ -46,6 +59,60 @@ STAGE_GROUPS: tuple[StageGroup, ...] = (
     StageGroup("send", ("publish", "deliver"), "#009e73"),
     StageGroup("draw", ("draw",), "#cc79a7"),
 )
+
+
+COLUMNS = ("t", "latency", "processing", *(stage.name for stage in STAGES))
+
+
+class RecentRows:
+    """The newest rows of ``api/streams/{id}/samples``: what the charts' next point is made of."""
+
+    def __init__(self) -> None:
+        self._fresh_s = -math.inf
+        self.clear()
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._table = np.zeros((0, len(COLUMNS)))
+
+    def add(self, time_s: float, rows: Mapping[str, Sequence[Any]]) -> None:
+        """Add the rows that came at ``time_s``; when none come for two seconds, none are recent."""
+        n = max(map(len, rows.values()), default=0)
+        if n:
+            self._fresh_s = time_s
+        elif time_s - self._fresh_s > RECENT_MS / 1000:
+            self.clear()
+        fresh = np.full((n, len(COLUMNS)), np.nan)
+        for i, name in enumerate(COLUMNS):
+            if (column := rows.get(f"{name}_ms")) is not None:
+                fresh[:, i] = np.array(column, np.float64)  # None becomes NaN
+        self._table = _recent(np.concatenate([self._table, fresh]))
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """Milliseconds of one of :data:`COLUMNS`, shape (N,), NaN where not known."""
+        values: NDArray[np.float64] = self._table[:, COLUMNS.index(name)]
+        return values
+
+    def percentiles(self, name: str) -> dict[str, float | None] | None:
+        """``p50`` and ``p95`` of a column; None where nothing is known."""
+        values = self.column(name)
+        ordered = np.sort(values[np.isfinite(values)])
+        if not len(ordered):
+            return None
+        return {"p50": percentile(ordered, 0.5), "p95": percentile(ordered, 0.95)}
+
+
+def _recent(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    table = table[-MAX_ROWS:]
+    times_ms = table[:, COLUMNS.index("t")]
+    ages_ms = np.fmax.reduce(times_ms, initial=-np.inf) - times_ms
+    is_needed = np.arange(len(table)) >= len(table) - N_FOR_P95
+    is_recent = (ages_ms <= RECENT_MS) | (is_needed & (ages_ms <= OLDEST_MS))
+    recent: NDArray[np.float64] = table[is_recent]
+    return recent
 
 
 class Window:
@@ -127,21 +194,21 @@ def nice_ceiling(value: float, current: float = 0.0) -> float:
     return next(step * decade for step in TOPS if value <= step * decade)
 
 
-def group_medians_ms(rows: Mapping[str, Sequence[Any]]) -> dict[str, float | None]:
-    """Median duration of every stage group over the rows of ``api/streams/{id}/samples``.
+def robust_top(tops: NDArray[np.float32]) -> float:
+    """Where a scale should end for points of these heights, shape (N,); NaN for none."""
+    known = tops[np.isfinite(tops)]
+    if not len(known):
+        return math.nan
+    return float(np.percentile(known, TOP_QUANTILE, method="lower")) * HEADROOM
 
-    Columns are named after the stages, with or without ``_ms``. A group is None where no row knows
-    all of its stages.
-    """
+
+def group_medians_ms(rows: RecentRows) -> dict[str, float | None]:
+    """Median duration of every stage group; None where no row knows all stages of a group."""
     return {group.label: _group_median_ms(rows, group) for group in STAGE_GROUPS}
 
 
-def _group_median_ms(rows: Mapping[str, Sequence[Any]], group: StageGroup) -> float | None:
-    columns = [rows.get(f"{stage}_ms", rows.get(stage)) for stage in group.stages]
-    known = [np.array(column, np.float64) for column in columns if column is not None]
-    if len(known) < len(columns):
-        return None
-    total = np.sum(known, axis=0)
+def _group_median_ms(rows: RecentRows, group: StageGroup) -> float | None:
+    total = np.sum([rows.column(stage) for stage in group.stages], axis=0)
     total = total[np.isfinite(total)]
     return float(np.median(total)) if len(total) else None
 

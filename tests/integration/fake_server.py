@@ -241,10 +241,16 @@ def add_settings(app: FastAPI, fake: Fake) -> None:
 def add_streams(app: FastAPI, fake: Fake) -> None:
     @app.get("/api/streams/{stream_id}/samples")
     async def samples(stream_id: str, since: int) -> dict[str, Any]:
+        now_ms = time.time() * 1000
+        means_ms = {**STAGE_MS, "processing": 24.0}
+        if fake.is_synchronised:
+            means_ms["latency"] = 38 + 4 * np.sin(now_ms / 3000)
+        rng = np.random.default_rng(fake.seq)
         rows: dict[str, list[float]] = {
-            name: list(np.abs(ms + np.random.default_rng(fake.seq).normal(0, ms / 8, 8)))
-            for name, ms in STAGE_MS.items()
+            f"{name}_ms": np.abs(ms + rng.normal(0, ms / 8, 8)).tolist()
+            for name, ms in means_ms.items()
         }
+        rows["t_ms"] = [now_ms - 33 * age for age in range(8)]
         return {"next": fake.seq, "rows": rows}
 
     @app.get("/api/streams/{stream_id}/metrics.json")

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from detect.dashboard import markup
@@ -59,6 +60,12 @@ class FakeClient:
         self.answer: Status | None = status
         self.asked: list[Any] = []
         self.n_codes = 0
+        self.rows: dict[str, list[Any]] = {
+            "t_ms": [float(33 * i) for i in range(40)],
+            "latency_ms": [40.0] * 36 + [60.0] * 4,
+            "processing_ms": [24.0] * 40,
+            "infer_ms": [15.0, 16.0, 17.0, 16.0] * 10,
+        }
         self.refusal: str | None = None
         self.gate = asyncio.Event()
         self.gate.set()
@@ -92,7 +99,7 @@ class FakeClient:
 
     async def samples(self, stream_id: str, since: int) -> Samples:
         self.asked.append(("samples", stream_id, since))
-        return Samples(since + 10, {"infer_ms": [15.0, 16.0, 17.0]})
+        return Samples(since + 10, self.rows)
 
     async def metrics_json(self, stream_id: str) -> bytes:
         return b"{}"
@@ -174,8 +181,18 @@ async def test_charts_take_one_point_a_tick_and_only_new_samples() -> None:
     assert len(page.charts.stages.window) == 2
 
 
+async def test_frames_nobody_has_drawn_yet_are_a_gap() -> None:
+    page, fake = dashboard(LIVE)
+    fake.rows["latency_ms"] = [None] * 40
+    await page.tick()
+    _, values = page.charts.latency.window.arrays()
+    assert np.isnan(values).all()
+    assert "processing only" not in page.charts.latency._head.value
+
+
 async def test_without_a_clock_the_figure_is_called_processing() -> None:
-    page, _ = dashboard(replace(EMPTY, streams=(replace(PHONE, latency_ms=None),)))
+    page, fake = dashboard(replace(EMPTY, streams=(replace(PHONE, latency_ms=None),)))
+    fake.rows["latency_ms"] = [None] * 40
     await page.tick()
     assert "processing only" in page.charts.latency._head.value
     _, values = page.charts.latency.window.arrays()

@@ -1,6 +1,7 @@
 """Chart windows, stacking, scales, stage groups."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ from detect.dashboard.series import (
     MAX_POINTS,
     STAGE_GROUPS,
     TOPS,
+    RecentRows,
     Window,
     class_colour,
     group_medians_ms,
     nice_ceiling,
+    robust_top,
     stack,
 )
 from detect.types import STAGES
@@ -79,17 +82,85 @@ def test_every_stage_is_in_one_group() -> None:
 
 
 def test_group_medians_sum_the_stages_of_a_group() -> None:
-    rows: dict[str, list[float | None]] = {
-        "infer_ms": [10.0, 20.0, 30.0],
-        "decide_ms": [1.0, 2.0, None],
-        "track_ms": [0.5, 0.5, 0.5],
-        "publish_ms": [1.0, 1.0, 1.0],  # "deliver" is not known: neither is their sum
-    }
+    rows = RecentRows()
+    rows.add(
+        0.0,
+        {
+            "infer_ms": [10.0, 20.0, 30.0],
+            "decide_ms": [1.0, 2.0, None],
+            "track_ms": [0.5, 0.5, 0.5],
+            "publish_ms": [1.0, 1.0, 1.0],  # "deliver" is not known: neither is their sum
+            "t_ms": [0.0, 1.0, 2.0],
+            "model": ["m", "m", "m"],
+        },
+    )
     medians = group_medians_ms(rows)
     assert medians["infer"] == 20.0
     assert medians["boxes"] == 2.0
     assert medians["send"] is None
     assert medians["network"] is None
+
+
+def frames(start: int, end: int, period_ms: float, latency_ms: float = 40.0) -> dict[str, Any]:
+    n = end - start
+    return {
+        "t_ms": [i * period_ms for i in range(start, end)],
+        "latency_ms": [latency_ms] * n,
+        "processing_ms": [None] * n,
+    }
+
+
+def test_a_slow_start_is_gone_after_two_seconds() -> None:
+    rows = RecentRows()
+    rows.add(
+        1.0,
+        {
+            name: a + b
+            for (name, a), b in zip(
+                frames(0, 20, 40.0, 400.0).items(), frames(20, 40, 40.0).values(), strict=True
+            )
+        },
+    )
+    assert rows.percentiles("latency") == {"p50": 40.0, "p95": 400.0}
+    rows.add(3.0, frames(40, 75, 40.0))
+    assert rows.percentiles("latency") == {"p50": 40.0, "p95": 40.0}
+    assert rows.percentiles("processing") is None
+    assert len(rows) == 51  # two seconds, both ends included
+
+
+def test_slow_frames_reach_back_for_a_p95_but_not_for_ever() -> None:
+    rows = RecentRows()
+    rows.add(1.0, frames(0, 100, 250.0))  # 4 a second: 5 s for 20 of them
+    assert len(rows) == 20
+    rows.add(2.0, frames(0, 100, 1000.0))
+    assert len(rows) == 11
+    assert rows.percentiles("latency") == {"p50": 40.0, "p95": None}
+
+
+def test_rows_are_not_recent_for_ever() -> None:
+    rows = RecentRows()
+    rows.add(1.0, frames(0, 5, 33.0))
+    rows.add(2.5, {})
+    assert len(rows) == 5
+    rows.add(3.5, {})
+    assert len(rows) == 0
+    assert rows.percentiles("latency") is None
+
+
+@pytest.mark.parametrize(
+    ("tops", "expected"),
+    [
+        ([], math.nan),
+        ([math.nan], math.nan),
+        ([40], 46),
+        ([400, 40, 40], 46),  # a slow start
+        ([40] * 97 + [400] * 3, 460),  # slow by now
+        ([math.nan, 40, 40, 40, 900], 46),
+    ],
+)
+def test_one_outlier_makes_no_scale(tops: list[float], expected: float) -> None:
+    found = robust_top(np.array(tops, np.float32))
+    assert found == pytest.approx(expected, nan_ok=True)
 
 
 def test_class_colours_are_those_of_the_picture() -> None:
