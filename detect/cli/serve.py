@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from detect.cli import options
 from detect.config import DEFAULT_LAN_PORT, DEFAULT_LOCAL_PORT, DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -15,41 +15,18 @@ if TYPE_CHECKING:
 
 def serve(
     *,
-    model: Annotated[
-        str, typer.Option(help="Name (see `detect models list`) or ONNX file.")
-    ] = DEFAULT_MODEL,
-    family: Annotated[
-        str | None, typer.Option(help="Decoder of an ONNX file that does not tell its own.")
-    ] = None,
-    score_threshold: Annotated[
-        float, typer.Option(help="Hide boxes below this score.", min=0.01, max=1)
-    ] = 0.35,
-    threads: Annotated[int, typer.Option(help="Threads of one inference.", min=1, max=256)] = 1,
-    lan_port: Annotated[
-        int, typer.Option(help="Port for phones; the next free one if taken.", min=0, max=65535)
-    ] = DEFAULT_LAN_PORT,
-    local_port: Annotated[
-        int, typer.Option(help="Port on loopback for dashboards.", min=0, max=65535)
-    ] = DEFAULT_LOCAL_PORT,
-    public_url: Annotated[
-        str | None,
-        typer.Option(help="https address of a tunnel (ngrok, cloudflared, tailscale)."),
-    ] = None,
-    cert: Annotated[
-        Path | None, typer.Option(help="Own TLS certificate (PEM).", exists=True, dir_okay=False)
-    ] = None,
-    key: Annotated[
-        Path | None, typer.Option(help="Its private key (PEM).", exists=True, dir_okay=False)
-    ] = None,
-    ice_server: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="STUN or TURN server: stun:host:port or turn:user:password@host:port. "
-            "None is needed on a LAN.",
-        ),
-    ] = None,
-    max_phones: Annotated[int, typer.Option(help="Phones at once.", min=1, max=1000)] = 10,
-    offline: Annotated[bool, typer.Option("--offline", help="Never download a model.")] = False,
+    model: options.Model = DEFAULT_MODEL,
+    family: options.Family = None,
+    score_threshold: Annotated[float, options.SCORE_THRESHOLD] = 0.35,
+    threads: Annotated[int, options.THREADS] = 1,
+    lan_port: options.LanPort = DEFAULT_LAN_PORT,
+    local_port: options.LocalPort = DEFAULT_LOCAL_PORT,
+    public_url: options.PublicUrl = None,
+    cert: options.Cert = None,
+    key: options.Key = None,
+    ice_server: options.IceServers = None,
+    max_phones: Annotated[int, options.MAX_PHONES] = 10,
+    offline: options.Offline = False,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="Print one machine-readable line on stdout when ready."),
@@ -58,10 +35,7 @@ def serve(
         bool,
         typer.Option("--exit-with-stdin", help="End when standard input closes."),
     ] = False,
-    engine_delay_ms: Annotated[
-        float,
-        typer.Option(help="Make every inference slower (benchmarks).", min=0, max=10_000),
-    ] = 0.0,
+    engine_delay_ms: Annotated[float, options.ENGINE_DELAY_MS] = 0.0,
 ) -> None:
     """Run the media server alone: phones in, results out. Ctrl-C ends it.
 

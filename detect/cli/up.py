@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from detect.cli import options
 from detect.config import (
     DEFAULT_JUPYTER_PORT,
     DEFAULT_LAN_PORT,
@@ -17,53 +18,28 @@ from detect.config import (
 
 def up(
     *,
-    model: Annotated[
-        str, typer.Option(help="Name (see `detect models list`) or ONNX file.")
-    ] = DEFAULT_MODEL,
-    family: Annotated[
-        str | None, typer.Option(help="Decoder of an ONNX file that does not tell its own.")
-    ] = None,
-    score_threshold: Annotated[
-        float | None, typer.Option(help="Hide boxes below this score.", min=0.01, max=1)
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(help="Threads of one inference.", min=1, max=256)
-    ] = None,
-    max_phones: Annotated[int | None, typer.Option(help="Phones at once.", min=1, max=1000)] = None,
-    ice_server: Annotated[
-        list[str] | None,
-        typer.Option(help="stun:host:port or turn:user:password@host…; none is needed on a LAN."),
-    ] = None,
-    lan_port: Annotated[
-        int, typer.Option(help="Port for phones; the next free one if taken.", min=0, max=65535)
-    ] = DEFAULT_LAN_PORT,
-    local_port: Annotated[
-        int, typer.Option(help="The media server's own port.", min=0, max=65535)
-    ] = DEFAULT_LOCAL_PORT,
+    model: options.Model = DEFAULT_MODEL,
+    family: options.Family = None,
+    score_threshold: Annotated[float | None, options.SCORE_THRESHOLD] = None,
+    threads: Annotated[int | None, options.THREADS] = None,
+    max_phones: Annotated[int | None, options.MAX_PHONES] = None,
+    ice_server: options.IceServers = None,
+    lan_port: options.LanPort = DEFAULT_LAN_PORT,
+    local_port: options.LocalPort = DEFAULT_LOCAL_PORT,
     jupyter_port: Annotated[
         int, typer.Option(help="Port of dashboard and JupyterLab.", min=0, max=65535)
     ] = DEFAULT_JUPYTER_PORT,
-    public_url: Annotated[
-        str | None,
-        typer.Option(help="https address of a tunnel (ngrok, cloudflared, tailscale)."),
-    ] = None,
-    cert: Annotated[
-        Path | None, typer.Option(help="Own TLS certificate (PEM).", exists=True, dir_okay=False)
-    ] = None,
-    key: Annotated[
-        Path | None, typer.Option(help="Its private key (PEM).", exists=True, dir_okay=False)
-    ] = None,
+    public_url: options.PublicUrl = None,
+    cert: options.Cert = None,
+    key: options.Key = None,
     notebooks: Annotated[
         Path | None, typer.Option(help="Folder for the notebooks.", file_okay=False)
     ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Never download a model.")] = False,
+    offline: options.Offline = False,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the dashboard.")
     ] = True,
-    engine_delay_ms: Annotated[
-        float | None,
-        typer.Option(help="Make every inference slower (benchmarks).", min=0, max=10_000),
-    ] = None,
+    engine_delay_ms: Annotated[float | None, options.ENGINE_DELAY_MS] = None,
     as_json: Annotated[
         bool,
         typer.Option(
