@@ -97,6 +97,11 @@ class Child:
         if self.process.stdin is not None:
             self.process.stdin.close()
 
+    async def ended(self) -> str:
+        """Wait until the child ends; returns what happened in words."""
+        code = await self.process.wait()
+        return f"ended with signal {-code}" if code < 0 else f"ended with exit code {code}"
+
     async def end(self, patience_s: float) -> None:
         """End the child: first by closing the life line, after ``patience_s`` by force."""
         self.let_go()

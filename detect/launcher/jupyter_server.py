@@ -86,8 +86,7 @@ class JupyterServer:
     async def ended(self) -> str:
         """Wait until it ends; returns what happened in words."""
         assert self.child is not None
-        code = await self.child.process.wait()
-        return f"ended with signal {-code}" if code < 0 else f"ended with exit code {code}"
+        return await self.child.ended()
 
     async def end(self, patience_s: float) -> None:
         """End it and its kernels."""

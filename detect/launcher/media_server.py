@@ -108,8 +108,7 @@ class MediaServer:
     async def ended(self) -> str:
         """Wait until the running server ends; returns what happened in words."""
         assert self.child is not None
-        code = await self.child.process.wait()
-        return f"ended with signal {-code}" if code < 0 else f"ended with exit code {code}"
+        return await self.child.ended()
 
     async def end(self, patience_s: float) -> None:
         """End it and everything that belongs to it."""
