@@ -27,12 +27,6 @@ from tests.integration.server_harness import (
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DETECT_HOME", str(tmp_path))
-    return tmp_path
-
-
 @asynccontextmanager
 async def connected(server: Server, signaling: Phone, name: str) -> AsyncIterator[FakePhone]:
     """A paired phone that sends video."""

@@ -29,12 +29,6 @@ from tests.integration.server_harness import (
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DETECT_HOME", str(tmp_path))
-    return tmp_path
-
-
 @pytest.fixture
 def static(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A built front-end."""

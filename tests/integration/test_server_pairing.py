@@ -24,12 +24,6 @@ from tests.integration.server_harness import (
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DETECT_HOME", str(tmp_path))
-    return tmp_path
-
-
 async def test_the_code_of_the_ready_line_pairs_once(home: Path) -> None:
     async with running_server(home) as server, phones(2) as (phone, other):
         token = server.info.pairing_url.partition("#")[2]

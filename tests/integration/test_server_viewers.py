@@ -27,12 +27,6 @@ from tests.integration.server_harness import (
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DETECT_HOME", str(tmp_path))
-    return tmp_path
-
-
 async def live(server: Server, stack: AsyncExitStack) -> FakeSession:
     """A paired phone whose media the test feeds."""
     (phone,) = await stack.enter_async_context(phones())
