@@ -140,9 +140,8 @@ def _model(model: str) -> Finding:
         found = find_model(model, allow_download=False)
     except DetectError as error:
         return Finding("model", str(error), State.NOTE, f"Get it: detect models pull {model}")
-    notice = getattr(found, "notice", None)
-    if notice:
-        return Finding("model", str(notice), State.NOTE, f"Get it: detect models pull {model}")
+    if found.notice:
+        return Finding("model", found.notice, State.NOTE, f"Get it: detect models pull {model}")
     return Finding("model", f"{model} ({found.path})")
 
 
