@@ -19,12 +19,9 @@ from PIL import Image
 
 from bench.browsers import CLIP_PATH, PAGES, page_script
 from bench.clips import packed_frames
-from tests.conftest import CHROMIUM_FLAGS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
 
 pytestmark = pytest.mark.integration
 
@@ -69,16 +66,6 @@ async ([urls, width, height]) => {
   return window.__benchReadings.slice(first);
 }
 """
-
-
-@pytest.fixture(scope="module")
-def browser(chromium_path: str) -> Iterator[Browser]:
-    with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=chromium_path, args=list(CHROMIUM_FLAGS)
-        )
-        yield launched
-        launched.close()
 
 
 def open_page(browser: Browser, script: str) -> Page:

@@ -20,13 +20,10 @@ import detect.dashboard
 from detect.config import SERVER_URL_ENV, TOKEN_ENV
 from detect.dashboard.view import bundle_name
 from detect.resources import notebooks_dir
-from tests.conftest import CHROMIUM_FLAGS
 from tests.integration.fake_server import Fake, ServerThread
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
 
 pytestmark = [
     pytest.mark.integration,
@@ -109,16 +106,6 @@ def page_url(fake: Fake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
         finally:
             process.terminate()
             process.wait(20)
-
-
-@pytest.fixture(scope="module")
-def browser(chromium_path: str) -> Iterator[Browser]:
-    with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=chromium_path, args=list(CHROMIUM_FLAGS)
-        )
-        yield launched
-        launched.close()
 
 
 def test_from_waiting_to_live_and_back(
