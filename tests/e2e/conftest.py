@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import av
+import httpx
 import numpy as np
 import psutil
 import pytest
@@ -52,11 +54,34 @@ class LiveSystem:
         """Address in the QR code; it lets one phone in."""
         return str(self.ready["pairing_url"])
 
+    @property
+    def lab_url(self) -> str:
+        """Address of the dashboard's notebook in JupyterLab, with Jupyter's token."""
+        return urlsplit(self.dashboard_url)._replace(path="/lab/tree/dashboard.ipynb").geturl()
+
+    @property
+    def access_token(self) -> str:
+        """Token of the media server's loopback listener."""
+        return (self.home / "data" / "access-token").read_text("utf-8").strip()
+
+    def kernel_ids(self) -> set[str]:
+        """Kernels that run now, asked of Jupyter's own API."""
+        token = parse_qs(urlsplit(self.dashboard_url).query)["token"][0]
+        response = httpx.get(
+            f"http://127.0.0.1:{self.ready['jupyter_port']}/api/kernels",
+            headers={"Authorization": f"token {token}"},
+            trust_env=False,
+        )
+        response.raise_for_status()
+        return {kernel["id"] for kernel in response.json()}
+
 
 def start_system(home: Path, *options: str) -> LiveSystem:
     """Run `detect up --json` on free ports with its data under ``home`` until it is ready."""
     stderr_path = home / "up.err"
     arguments = ["up", "--json", "--no-browser", "--lan-port", "0", "--local-port", "0"]
+    # A copy: JupyterLab saves what it runs, and the checkout's notebook must stay as it is.
+    arguments += ["--notebooks", str(home / "notebooks")]
     with stderr_path.open("w", encoding="utf-8") as stderr:
         process = subprocess.Popen(
             [sys.executable, "-m", "detect", *arguments, "--jupyter-port", "0", *options],
@@ -121,44 +146,71 @@ def playwright_driver() -> Iterator[Playwright]:
         yield driver
 
 
-@pytest.fixture
-def open_phone(
+@pytest.fixture(scope="session")
+def launch(
     playwright_driver: Playwright, chromium_path: str, numbered_clip: Path
-) -> Iterator[Callable[..., BrowserContext]]:
+) -> Callable[..., Browser]:
+    """Start a Chromium whose camera plays a clip in a loop: the numbered one if none is given."""
+
+    def make(clip: Path | None = None) -> Browser:
+        camera = f"--use-file-for-fake-video-capture={clip or numbered_clip}"
+        return playwright_driver.chromium.launch(
+            executable_path=chromium_path, args=[*CHROMIUM_FLAGS, *FAKE_CAMERA_FLAGS, camera]
+        )
+
+    return make
+
+
+@pytest.fixture
+def open_phone(launch: Callable[..., Browser]) -> Iterator[Callable[..., BrowserContext]]:
     """Make a browser context that is a phone: small, touch, its camera plays a clip in a loop.
 
-    ``open_phone(clip=None)``: another MJPEG or Y4M file instead of the numbered one.
+    Each is a browser of its own, as each phone is. ``open_phone(clip=None)``: another MJPEG or Y4M
+    file instead of the numbered one.
     """
     browsers: list[Browser] = []
 
     def make(clip: Path | None = None) -> BrowserContext:
-        camera = f"--use-file-for-fake-video-capture={clip or numbered_clip}"
-        browser = playwright_driver.chromium.launch(
-            executable_path=chromium_path, args=[*CHROMIUM_FLAGS, *FAKE_CAMERA_FLAGS, camera]
-        )
+        browser = launch(clip)
         browsers.append(browser)
-        return browser.new_context(
-            ignore_https_errors=True,  # the certificate is self-signed
-            viewport={"width": 390, "height": 844},
-            device_scale_factor=2,
-            is_mobile=True,
-            has_touch=True,
-            permissions=["camera"],
-        )
+        return phone_context(browser)
 
     yield make
     for browser in browsers:
         browser.close()
 
 
-@pytest.fixture
-def laptop(playwright_driver: Playwright, chromium_path: str) -> Iterator[BrowserContext]:
-    """A browser context for dashboard pages, 1280 pixels wide, with Chromium's fake camera."""
-    browser = playwright_driver.chromium.launch(
-        executable_path=chromium_path, args=[*CHROMIUM_FLAGS, *FAKE_CAMERA_FLAGS]
+def phone_context(browser: Browser) -> BrowserContext:
+    """A context with a phone's screen, that has accepted certificate and camera."""
+    return browser.new_context(
+        ignore_https_errors=True,  # the certificate is self-signed
+        viewport={"width": 390, "height": 844},
+        device_scale_factor=2,
+        is_mobile=True,
+        has_touch=True,
+        permissions=["camera"],
     )
-    yield browser.new_context(viewport={"width": 1280, "height": 900}, permissions=["camera"])
+
+
+@pytest.fixture(scope="session")
+def laptop_browser(launch: Callable[..., Browser]) -> Iterator[Browser]:
+    """The laptop's Chromium; its own camera plays the numbered clip too."""
+    browser = launch()
+    yield browser
     browser.close()
+
+
+@pytest.fixture
+def laptop(laptop_browser: Browser) -> Iterator[BrowserContext]:
+    """A browser context for dashboard pages, 1280 pixels wide, that may use the camera."""
+    context = laptop_context(laptop_browser)
+    yield context
+    context.close()
+
+
+def laptop_context(browser: Browser) -> BrowserContext:
+    """A context with a laptop's screen."""
+    return browser.new_context(viewport={"width": 1280, "height": 900}, permissions=["camera"])
 
 
 @pytest.fixture(scope="session")

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import simplejpeg
+from playwright.sync_api import expect
 
 from tests.e2e import frame_code
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
-    from playwright.sync_api import Page, WebSocket
+    from playwright.sync_api import ConsoleMessage, Page, WebSocket
 
 LIVE_TIMEOUT_MS = 60_000
 """From opening to live pictures; a machine busy with two browsers and a server takes its time."""
@@ -41,6 +45,7 @@ class PictureTap:
 
     capacity: int = 400
     messages: list[bytes] = field(default_factory=list)
+    sockets: list[WebSocket] = field(default_factory=list)
 
     def attach(self, page: Page) -> None:
         """Listen to every viewer socket the page opens from now on."""
@@ -48,12 +53,34 @@ class PictureTap:
 
     def _on_socket(self, socket: WebSocket) -> None:
         if socket.url.endswith("/api/view"):
+            self.sockets.append(socket)
             socket.on("framereceived", self._on_frame)
 
     def _on_frame(self, payload: str | bytes) -> None:
         if isinstance(payload, bytes):
             self.messages.append(payload)
             del self.messages[: -self.capacity]
+
+    def wait_for(self, is_right: Callable[[SeenPicture], bool]) -> SeenPicture:
+        """Wait for a picture from now on that ``is_right``."""
+        payload = self.sockets[-1].wait_for_event(
+            "framereceived",
+            lambda payload: isinstance(payload, bytes) and is_right(_decode(payload)),
+            timeout=LIVE_TIMEOUT_MS,
+        )
+        assert isinstance(payload, bytes)
+        return _decode(payload)
+
+    def next_pictures(self, n: int) -> list[SeenPicture]:
+        """The next ``n`` pictures from now on."""
+        found: list[SeenPicture] = []
+
+        def is_last(picture: SeenPicture) -> bool:
+            found.append(picture)
+            return len(found) >= n
+
+        self.wait_for(is_last)
+        return found
 
     def pictures(self) -> list[SeenPicture]:
         """Decode what was kept, oldest first."""
@@ -64,6 +91,35 @@ def _decode(message: bytes) -> SeenPicture:
     (length,) = struct.unpack_from("<I", message)
     header = json.loads(message[4 : 4 + length])
     return SeenPicture(header, simplejpeg.decode_jpeg(message[4 + length :], colorspace="RGB"))
+
+
+@dataclass
+class PageErrors:
+    """What pages complain about: uncaught errors, and errors on their consoles."""
+
+    texts: list[str] = field(default_factory=list)
+
+    def attach(self, page: Page) -> None:
+        """Listen to ``page`` from now on."""
+        page.on("pageerror", lambda error: self.texts.append(f"uncaught: {error}"))
+        page.on("console", self._on_console)
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.texts.append(f"{message.text} ({message.location.get('url')})")
+
+
+def open_dashboard(page: Page, url: str) -> None:
+    """Open the dashboard and wait until its widgets are there."""
+    page.goto(url)
+    page.wait_for_selector(".detect-view canvas", state="attached", timeout=LIVE_TIMEOUT_MS)
+
+
+def shown_pairing_url(dashboard: Page) -> str:
+    """The address on the dashboard's card, as a phone would scan it."""
+    link = dashboard.get_by_text(re.compile(r"https://\S+/#\S{16,}")).first
+    expect(link).to_be_attached(timeout=LIVE_TIMEOUT_MS)
+    return (link.text_content() or "").strip()
 
 
 def start_phone(page: Page, pairing_url: str) -> None:
@@ -79,7 +135,7 @@ def wait_phone_live(page: Page) -> None:
 
 
 def wait_pictures(page: Page) -> None:
-    """Wait until the dashboard draws pictures whose frame number changes and can be read."""
+    """Wait until the page's view draws pictures whose frame number changes and can be read."""
     first = _wait_number(page, other_than=None)
     _wait_number(page, other_than=first)
 

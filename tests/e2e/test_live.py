@@ -22,6 +22,8 @@ from tests.e2e.live import (
     PictureTap,
     SeenPicture,
     canvas_number,
+    open_dashboard,
+    shown_pairing_url,
     start_phone,
     wait_phone_live,
     wait_pictures,
@@ -38,20 +40,13 @@ PERSON = 0
 @pytest.fixture
 def dashboard(laptop: BrowserContext, live_system: LiveSystem) -> Page:
     page = laptop.new_page()
-    page.goto(live_system.dashboard_url)
-    page.wait_for_selector(".detect-view canvas", state="attached", timeout=LIVE_TIMEOUT_MS)
+    open_dashboard(page, live_system.dashboard_url)
     return page
 
 
 @pytest.fixture
 def pairing_url(dashboard: Page) -> str:
-    """A fresh address from the dashboard's card, as a phone would scan it."""
-    link = dashboard.get_by_text(re.compile(r"https://\S+/#\S{16,}")).first
-    expect(link).to_be_attached(timeout=LIVE_TIMEOUT_MS)
-    text = link.text_content() or ""
-    found = re.search(r"https://\S+/#[\w-]{16,}", text)
-    assert found, text
-    return found.group()
+    return shown_pairing_url(dashboard)
 
 
 @pytest.fixture
@@ -92,11 +87,7 @@ def test_boxes_belong_to_the_frame_they_come_with(
     phone = open_phone().new_page()
     start_phone(phone, pairing_url)
     wait_pictures(dashboard)
-    dashboard.wait_for_function("() => true")
-    for _ in range(60):
-        dashboard.wait_for_timeout(500)  # lets Playwright deliver socket messages
-        if len(tap.messages) >= 150:
-            break
+    tap.next_pictures(150)
     assert canvas_number(dashboard) is not None
     phone.get_by_role("button", name="Stop").click()
 
@@ -166,7 +157,8 @@ def test_reload_finds_the_session(dashboard: Page, phone: Page) -> None:
 def test_two_pages_watch_one_phone(
     dashboard: Page, phone: Page, laptop: BrowserContext, live_system: LiveSystem
 ) -> None:
-    other = laptop.browser.new_context(viewport={"width": 390, "height": 844})  # type: ignore[union-attr]  # launched, so it has one
+    assert laptop.browser is not None
+    other = laptop.browser.new_context(viewport={"width": 390, "height": 844})
     page = other.new_page()
     page.goto(live_system.dashboard_url)  # opened after the phone
     wait_pictures(page)
@@ -178,7 +170,8 @@ def test_two_pages_watch_one_phone(
 
 def test_removed_phone_is_told(dashboard: Page, phone: Page) -> None:
     wait_pictures(dashboard)
-    dashboard.locator(".detect-device.is-watched").get_by_role("button", name="Remove").click()
+    row = dashboard.locator(".detect-device.is-watched:has(.detect-dot.is-live)")
+    row.get_by_role("button", name="Remove").click()
     expect(phone.locator("body")).not_to_have_attribute(
         "data-kind", "live", timeout=LIVE_TIMEOUT_MS
     )
