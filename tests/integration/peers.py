@@ -131,7 +131,6 @@ class FakePhone:
         """No packet leaves, of any kind: out of range."""
         self.results: asyncio.Queue[str] = asyncio.Queue()
         self.controls: asyncio.Queue[Profile | Notice] = asyncio.Queue()
-        self.n_pings = 0
         self.pc = RTCPeerConnection(
             RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
         )
@@ -206,7 +205,6 @@ class FakePhone:
         received_ms = time.time() * 1000
         message = parse_control_message(text)
         if isinstance(message, Ping):
-            self.n_pings += 1
             pong = Pong(message.id, message.server_ms, received_ms, time.time() * 1000)
             self.control.send(encode(pong))
         else:
