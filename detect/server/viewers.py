@@ -262,13 +262,6 @@ class Viewers:
             viewer.feed.stream_id == stream_id and viewer.feed.is_ready for viewer in self._viewers
         )
 
-    def is_watched(self, stream_id: str) -> bool:
-        """Whether some visible viewer watches this stream; any thread."""
-        return any(
-            viewer.feed.stream_id == stream_id and viewer.feed.is_visible
-            for viewer in self._viewers
-        )
-
     def show(self, picture: Picture) -> None:
         """Offer a picture to every viewer of its stream."""
         stream_id = picture.result.frame.stream_id
