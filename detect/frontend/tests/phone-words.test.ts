@@ -30,7 +30,7 @@ const FAILURES: readonly Failure[] = [
   refused("protocol"),
   refused("no_video"),
   refused("something_new", "The server's own words."),
-  { kind: "removed", refusal: { code: "revoked", message: "" } },
+  { kind: "removed", refusal: { code: "removed", message: "" } },
   { kind: "removed", refusal: { code: "replaced", message: "Another page took over." } },
 ];
 const PLATFORMS: readonly Platform[] = ["ios", "android", "other"];
@@ -43,6 +43,11 @@ describe.each(PLATFORMS)("on %s", (platform) => {
     expect(words.steps.length).toBeGreaterThan(0);
     for (const step of words.steps) expect(step).toMatch(/^[A-Z].*\.$/);
   });
+});
+
+test("a removed phone hears the same at once and when it comes back", () => {
+  const removed = { kind: "removed", refusal: { code: "removed", message: "" } } as const;
+  expect(failureWords(removed, "other")).toEqual(failureWords(refused("revoked"), "other"));
 });
 
 test("no sentence speaks in codes or of exceptions", () => {

@@ -124,6 +124,14 @@ export function failureWords(failure: Failure, platform: Platform): Words {
   }
 }
 
+/** The same news twice: as it happens (`removed`), and when the phone knocks again (`revoked`). */
+const REMOVED_WORDS: Words = {
+  title: "This phone was removed",
+  text: "Someone at the dashboard removed this phone.",
+  steps: [`To join again: ${AFTER_COLON}`],
+  action: "none",
+};
+
 /** Codes of docs/protocol.md §1.1; others are told in the server's own words. */
 const REFUSALS: Readonly<Record<string, Words>> = {
   token_used: {
@@ -144,12 +152,8 @@ const REFUSALS: Readonly<Record<string, Words>> = {
     steps: [SCAN_AGAIN],
     action: "none",
   },
-  revoked: {
-    title: "This phone was removed",
-    text: "Someone at the dashboard removed this phone.",
-    steps: [`To join again: ${AFTER_COLON}`],
-    action: "none",
-  },
+  removed: REMOVED_WORDS,
+  revoked: REMOVED_WORDS,
   full: {
     title: "No room for another phone",
     text: "As many phones are connected as the laptop allows.",
