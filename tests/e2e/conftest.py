@@ -139,14 +139,17 @@ def live_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSystem
         end_system(system)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def playwright_driver() -> Iterator[Playwright]:
-    """One Playwright for all browsers."""
+    """One Playwright for all browsers of a module.
+
+    Not longer: while it runs, its event loop keeps pytest-asyncio's from running in this thread.
+    """
     with sync_playwright() as driver:
         yield driver
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def launch(
     playwright_driver: Playwright, chromium_path: str, numbered_clip: Path
 ) -> Callable[..., Browser]:
