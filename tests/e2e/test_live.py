@@ -16,7 +16,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from detect.geometry import box_iou
 from detect.vision.pipeline import Pipeline, load_pipeline
-from tests.e2e.conftest import LiveSystem
+from tests.e2e.conftest import CLIP_FRAMES, LiveSystem
 from tests.e2e.live import (
     LIVE_TIMEOUT_MS,
     PictureTap,
@@ -32,8 +32,8 @@ from tests.e2e.live import (
 pytestmark = pytest.mark.e2e
 
 SCHEMA = Path(__file__).parents[2] / "bench" / "schema" / "metrics.schema.json"
-SURE_SCORE = 0.6
-"""Boxes this sure survive video coding, whatever it does to the picture."""
+SURE_SCORE = 0.8
+"""Between a frame and its JPEG the score of half-hidden people differs by up to 0.3 (measured)."""
 PERSON = 0
 
 
@@ -87,7 +87,9 @@ def test_boxes_belong_to_the_frame_they_come_with(
     phone = open_phone().new_page()
     start_phone(phone, pairing_url)
     wait_pictures(dashboard)
-    tap.next_pictures(150)
+    tap.wait_for(lambda picture: bool(picture.header["model"]))  # it may still be loading
+    tap.messages.clear()
+    tap.next_pictures(CLIP_FRAMES)  # once through the clip, whatever part of it is empty
     assert canvas_number(dashboard) is not None
     phone.get_by_role("button", name="Stop").click()
 
