@@ -195,7 +195,7 @@ def phone_context(browser: Browser) -> BrowserContext:
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def laptop_browser(launch: Callable[..., Browser]) -> Iterator[Browser]:
     """The laptop's Chromium; its own camera plays the numbered clip too."""
     browser = launch()
