@@ -19,7 +19,7 @@ def collect(browser_version: str | None = None) -> dict[str, object]:
     """Hardware, versions, load and command line of this run."""
     return {
         "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["python -m bench", *sys.argv[1:]]),
+        "command": " ".join(["python -m bench", *map(_without_folders, sys.argv[1:])]),
         "commit": _commit(),
         "cpu": _cpu_name(),
         "n_cpus": os.cpu_count(),
@@ -30,6 +30,12 @@ def collect(browser_version: str | None = None) -> dict[str, object]:
         "browser": browser_version,
         "packages": {name: _package_version(name) for name in PACKAGES},
     }
+
+
+def _without_folders(argument: str) -> str:
+    """File names only: where somebody keeps the files is nobody's business, and differs anyway."""
+    path = Path(argument)
+    return path.name if path.is_absolute() else argument
 
 
 def _package_version(name: str) -> str | None:
