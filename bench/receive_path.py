@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-import time
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Annotated
@@ -22,6 +21,7 @@ from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSes
 from aiortc.mediastreams import MediaStreamError
 
 from bench.stats import QUANTILES, percentiles
+from detect.clock import now_ns
 from detect.rtc.session import PhoneSession
 from detect.types import Frame
 from tests.integration.peers import FakePhone, Outgoing
@@ -40,7 +40,7 @@ class Wire:
     def __call__(self, packet: Outgoing) -> list[bytes]:
         """Script of a :class:`FakePhone`."""
         if not packet.is_repeat:
-            self.sent_ns[packet.timestamp] = time.monotonic_ns()
+            self.sent_ns[packet.timestamp] = now_ns()
         if self._loses_one and self._victim is None and len(self.sent_ns) > LOSS_AT_FRAME:
             self._victim = packet.sequence
         return [] if packet.sequence == self._victim else [packet.data]
@@ -54,7 +54,7 @@ class Pictures:
 
     def take(self, rtp_timestamp: int) -> None:
         """Note one."""
-        self.shown_ns[rtp_timestamp] = time.monotonic_ns()
+        self.shown_ns[rtp_timestamp] = now_ns()
 
 
 async def run_wrapped(phone: FakePhone, pictures: Pictures, seconds: float) -> None:
